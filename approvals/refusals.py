@@ -1,0 +1,37 @@
+"""Why a decision is not taken."""
+
+from collections.abc import Mapping
+
+from approvals.models import Gate
+
+
+class Refused(Exception):
+    """A decision that was not taken. ``gate`` is the gate as it now is."""
+
+    def __init__(self, gate: Gate, text: str) -> None:
+        self.gate = gate
+        super().__init__(text)
+
+
+class GateClosed(Refused):
+    """Somebody, or the policy, was first, or the gate was withdrawn."""
+
+
+class GateChanged(Refused):
+    """The proposal is no longer the one that the decider saw."""
+
+
+class AlreadyVoted(Refused):
+    """This person's vote is in already."""
+
+
+class NotYours(Refused):
+    """The policy does not name this person."""
+
+
+class InvalidDecision(Exception):
+    """The decision itself is malformed. ``errors`` maps a field to what was expected."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))

@@ -1,0 +1,141 @@
+"""The one function that decides a gate. Every door (page, API, timeout) goes through it."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+from django.db import transaction
+
+from approvals.models import Decision, Gate, GateStatus, Verdict
+from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotYours
+from approvals.services import outcome
+from approvals.services.opening import rehash
+from runs.models import Kind, Run
+from runs.services import journal, moves
+
+COMMENT_LIMIT = 10_000  # characters
+
+
+@transaction.atomic
+def decide(
+    gate_id: uuid.UUID,
+    *,
+    by: Any,
+    verdict: str,
+    version: int | None,
+    proposal_hash: str | None,
+    args: Mapping[str, Any] | None = None,
+    comment: str = "",
+    channel: str,
+) -> Decision:
+    """Take one answer; when it settles the gate, merge the approved action and queue the run, all in one commit.
+
+    ``by`` is a user, or None for the policy, which needs no version and no hash. ``version`` and ``proposal_hash`` are
+    what the decider saw. Raises Refused (the current gate inside) or InvalidDecision; then nothing is written.
+    """
+    run = moves.lock(Gate.objects.values_list("run_id", flat=True).get(pk=gate_id))
+    gate = Gate.objects.select_for_update(no_key=True).get(pk=gate_id)
+    gate.run = run
+    if by is not None and (why := gate.why_not(by)):
+        raise NotYours(gate, why)
+    if not gate.is_open:
+        raise GateClosed(gate, closed_in_words(gate))
+    if by is not None and (gate.version, gate.proposal_hash) != (version, proposal_hash):
+        raise GateChanged(gate, "The proposal has changed since you saw it. Read it again, then decide.")
+    if by is not None and gate.decisions.filter(by=by, voided_at=None).exists():
+        raise AlreadyVoted(gate, "Your vote is in already.")
+    _check(gate, verdict, args, comment)
+    decision = Decision.objects.create(
+        gate=gate,
+        verdict=verdict,
+        by=by,
+        by_name=by.get_username() if by is not None else "policy",
+        channel=channel,
+        comment=comment,
+        args=None if args is None else dict(args),
+        version=gate.version,
+        proposal_hash=gate.proposal_hash,
+    )
+    if verdict == Verdict.EDIT:
+        _change_action(gate, decision)
+    _settle(run, gate, decision)
+    return decision
+
+
+def closed_in_words(gate: Gate) -> str:
+    """Who closed the gate, how and when."""
+    when = f"{gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
+    if gate.status == GateStatus.WITHDRAWN:
+        return f"This gate was withdrawn at {when}; its run no longer waits for it."
+    return f"Already decided: {gate.outcome_verdict} by {gate.outcome_by} at {when}."
+
+
+def votes(gate: Gate) -> int:
+    """How many count towards the quorum."""
+    return gate.decisions.filter(voided_at=None, verdict__in=[Verdict.APPROVE, Verdict.EDIT]).count()
+
+
+def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: str) -> None:
+    if verdict not in gate.verdicts:
+        raise InvalidDecision({"verdict": f"one of {', '.join(gate.verdicts)} was expected, not {verdict!r}"})
+    if len(comment) > COMMENT_LIMIT or "\0" in comment:
+        raise InvalidDecision({"comment": f"text of at most {COMMENT_LIMIT} characters, without NUL, was expected"})
+    if verdict == Verdict.RESPOND and not comment.strip():
+        raise InvalidDecision({"comment": "the words for the agent were expected here"})
+    if verdict == Verdict.EDIT:
+        if gate.action is None:
+            raise InvalidDecision({"verdict": "this gate has no action that could be edited"})
+        if args is None:
+            raise InvalidDecision({"args": "the edited arguments were expected"})
+        check_args(gate.action["schema"], args)
+    elif verdict == Verdict.HAPPENED:
+        if args is None:
+            raise InvalidDecision({"args": "what the effect returned was expected: an object, perhaps empty"})
+    elif args is not None:
+        raise InvalidDecision({"args": f"arguments go only with 'edit', not with {verdict!r}"})
+
+
+def check_args(schema: Mapping[str, Any], args: Any) -> None:
+    """Raises InvalidDecision that names each argument that the action's JSON Schema refuses."""
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    errors = {
+        ".".join(["args", *(str(part) for part in error.absolute_path)]): error.message[:500]
+        for error in validator.iter_errors(args)
+    }
+    if isinstance(args, Mapping) and "properties" in schema:
+        unknown = [name for name in args if name not in schema["properties"]]
+        errors |= {f"args.{name}": "the action has no such argument" for name in unknown}
+    if errors:
+        raise InvalidDecision(errors)
+
+
+def _change_action(gate: Gate, decision: Decision) -> None:
+    """The edit is its editor's vote for the edited action: earlier votes are void, the version goes up."""
+    gate.decisions.filter(voided_at=None).exclude(pk=decision.pk).update(voided_at=decision.at)
+    gate.action = {**(gate.action or {}), "args": decision.args}
+    gate.version += 1
+    gate.proposal_hash = rehash(gate)
+    gate.save(update_fields=["action", "version", "proposal_hash"])
+
+
+def _settle(run: Run, gate: Gate, decision: Decision) -> None:
+    approving = decision.verdict in (Verdict.APPROVE, Verdict.EDIT)
+    needed = gate.quorum if approving and decision.by is not None else 1
+    got = votes(gate)
+    final = not approving or got >= needed
+    detail = {
+        "gate": str(gate.id),
+        "title": gate.title,
+        "verdict": decision.verdict,
+        "comment": decision.comment,
+        "channel": decision.channel,
+        "final": final,
+        **({"args": decision.args} if decision.args is not None else {}),
+        **({"votes": f"{got} of {gate.quorum}"} if gate.quorum > 1 else {}),
+    }
+    journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, run.attempt, decision.by_name, detail))
+    if final:
+        outcome.close(run, gate, decision)
+    else:
+        moves.poke_on_commit(run)

@@ -1,0 +1,120 @@
+"""Opening gates, in the transaction of the boundary that suspends the run."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models import Q
+
+from approvals.models import Gate, GateKind
+from runs.access import ADMIN
+from runs.models import Kind, Run
+from runs.services import journal
+from workflows import codec
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a gate is opened with. ``policy`` is ``Policy.as_json()``, ``action`` ``{name, args, schema}`` or None."""
+
+    key: str
+    title: str
+    policy: Mapping[str, Any]
+    verdicts: Sequence[str]
+    summary: str = ""
+    action: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
+    kind: GateKind = GateKind.APPROVAL
+    on_reject: str = "end"
+    on_respond: str = ""
+    goto: str = ""
+    merges: bool = True
+
+
+def open_gates(run: Run, questions: Sequence[Question], *, by: str = "") -> list[Gate]:
+    """Open a gate for each question at the run's current step and visit. The run is locked and about to wait."""
+    return [_open(run, ordinal, question, by) for ordinal, question in enumerate(questions)]
+
+
+def proposal_hash(step: str, proposal: Mapping[str, Any]) -> str:
+    """SHA-256 over title, summary, action, context values, verdicts and step: what the decision is bound to."""
+    parts = [step, *(proposal[name] for name in ("title", "summary", "action", "context", "verdicts"))]
+    return hashlib.sha256(codec.dumps(_ordered(parts))).hexdigest()
+
+
+def rehash(gate: Gate) -> str:
+    """The hash of the gate's proposal as it stands."""
+    return proposal_hash(gate.step, {name: getattr(gate, name) for name in _PROPOSAL})
+
+
+_PROPOSAL = ("title", "summary", "action", "context", "verdicts")
+
+
+def database_now() -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT holdfast_now()")
+        return cursor.fetchone()[0]
+
+
+def _open(run: Run, ordinal: int, question: Question, by: str) -> Gate:
+    policy = dict(question.policy)
+    users = [name.removeprefix("user:") for name in policy["approvers"] if name.startswith("user:")]
+    groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
+    if not _anybody(users, groups, run, policy["allow_self"]):
+        groups.append(ADMIN)
+    now = database_now()
+    proposal = {
+        "title": question.title,
+        "summary": question.summary,
+        "action": question.action,
+        "context": dict(question.context or {}),
+        "verdicts": list(question.verdicts),
+    }
+    gate = Gate.objects.create(
+        run=run,
+        step=run.step,
+        visit=run.visit,
+        ordinal=ordinal,
+        key=question.key,
+        kind=question.kind,
+        **proposal,
+        proposal_hash=proposal_hash(run.step, proposal),
+        policy=policy,
+        approver_users=users,
+        approver_groups=groups,
+        allow_self=policy["allow_self"],
+        quorum=policy["quorum"],
+        due_at=None if policy["timeout"] is None else now + timedelta(seconds=policy["timeout"]),
+        on_timeout=policy["on_timeout"],
+        on_reject=question.on_reject,
+        on_respond=question.on_respond,
+        goto=question.goto,
+        merges=question.merges,
+        opened_at=now,
+    )
+    detail = {
+        "gate": str(gate.id),
+        "kind": gate.kind,
+        "title": gate.title,
+        "asks": [*users, *groups],
+        "due_at": gate.due_at.isoformat() if gate.due_at else None,
+    }
+    journal.record(run.pk, journal.Entry(Kind.GATE_OPENED, run.step, run.attempt, by, detail))
+    return gate
+
+
+def _anybody(users: Sequence[str], groups: Sequence[str], run: Run, allow_self: bool) -> bool:
+    """Whether somebody who could sign in may answer; else the gate goes to admins at once."""
+    able = User.objects.filter(Q(username__in=users) | Q(groups__name__in=groups), is_active=True)
+    return able.exists() if allow_self else able.exclude(pk=run.created_by_id).exists()
+
+
+def _ordered(value: Any) -> Any:
+    """The same value with its keys in order: jsonb gives them back in an order of its own."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, (list, tuple)) else value

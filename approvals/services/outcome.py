@@ -1,0 +1,121 @@
+"""What follows when a gate is settled."""
+
+from typing import Any
+
+from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.refusals import InvalidDecision
+from checkpoints import store
+from runs import bell
+from runs.clock import Now
+from runs.models import Kind, Run
+from runs.moves import Status
+from runs.services import journal, moves
+from workflows import Workflow, registry
+from workflows import state as states
+
+
+def close(run: Run, gate: Gate, decision: Decision) -> None:
+    """Close the gate with this decision; when no sibling is open, move the run on. Raises InvalidDecision."""
+    gate.status, gate.final_at = GateStatus.DECIDED, decision.at
+    gate.outcome_verdict, gate.outcome_by = decision.verdict, decision.by_name
+    gate.save(update_fields=["status", "final_at", "outcome_verdict", "outcome_by"])
+    siblings = list(Gate.objects.filter(run=run, step=gate.step, visit=gate.visit).exclude(status=GateStatus.WITHDRAWN))
+    if any(sibling.is_open for sibling in siblings):
+        moves.poke_on_commit(run)
+        return
+    if gate.kind == GateKind.OUTCOME:
+        _settle_effect(run, gate, decision)
+        return
+    rejected = next((one for one in siblings if one.outcome_verdict == Verdict.REJECT), None)
+    failed = next((one for one in siblings if one.outcome_verdict == Verdict.FAIL), None)
+    if failed is not None:
+        fail(run, f"{failed.title}: nobody decided in time", by=decision.by_name, comment=decision.comment)
+    elif rejected is not None and rejected.on_reject == "end":
+        comment = rejected.decisions.filter(verdict=Verdict.REJECT, voided_at=None).values_list("comment", flat=True)
+        _end(run, "reject", rejected.outcome_by, next(iter(comment), ""))
+    else:
+        _go_on(run, siblings, rejected, decision)
+
+
+def fail(run: Run, message: str, *, by: str, comment: str = "") -> None:
+    """End the run as failed at its gate."""
+    error = {"type": "GateFailed", "message": message, "step": run.step, "attempt": run.attempt, "retryable": True}
+    _end(run, "fail", by, comment, error=error)
+
+
+def _end(run: Run, move: str, by: str, reason: str, **fields: Any) -> None:
+    to = "rejected" if move == "reject" else "failed"
+    detail = {"status": to, "reason": reason, **({"error": fields["error"]} if "error" in fields else {})}
+    moves.move(run, move, journal.Entry(Kind.ENDED, run.step, None, by, detail), reason=reason, **fields)
+
+
+def _go_on(run: Run, gates: list[Gate], rejected: Gate | None, decision: Decision) -> None:
+    workflow = registry.version(run.workflow, run.version)
+    responded = next((gate for gate in gates if gate.outcome_verdict == Verdict.RESPOND), None)
+    merged: dict[str, Any] = {}
+    if rejected is not None and rejected.on_reject != "next":
+        target = rejected.on_reject
+    elif responded is not None:
+        target = responded.on_respond
+    else:
+        target = gates[0].goto or workflow.after(run.step) or "end"
+        for gate in gates:
+            if gate.merges and gate.action and gate.outcome_verdict in (Verdict.APPROVE, Verdict.EDIT):
+                merged |= {name: value for name, value in gate.action["args"].items() if name in workflow.state.model_fields}
+    checkpoint(run, workflow, merged)
+    resume(run, target)
+
+
+def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
+    """An outcome gate: the person knows what happened, and the effect is settled with that."""
+    workflow = registry.version(run.workflow, run.version)
+    if decision.verdict == Verdict.HAPPENED:
+        checkpoint(run, workflow, decision.args or {})
+        resume(run, workflow.after(run.step) or "end")
+    elif decision.verdict == Verdict.NOT_HAPPENED:
+        resume(run, run.step, visit=run.visit, attempt=run.attempt + 1)
+    else:
+        fail(run, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
+
+
+def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any]) -> None:
+    """Write the step's checkpoint with ``updates`` set in the state. Raises InvalidDecision that names the fields."""
+    loaded = store.load(run.pk, run.seq)
+    plain = {name: states.Replace(value) for name, value in updates.items()}
+    try:
+        change = states.apply(workflow.state.parse(loaded.values), loaded.values, plain)
+    except states.StateInvalid as error:
+        raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
+    common: dict[str, Any] = {
+        "step": run.step,
+        "visit": run.visit,
+        "attempt": run.attempt,
+        "schema_version": workflow.state.schema_version,
+    }
+    packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
+    store.write(run.pk, packed, **common)
+
+
+def resume(run: Run, target: str, **fields: Any) -> None:
+    """Queue the run at ``target`` as a new visit (unless ``fields`` say otherwise) and ring a worker after the commit.
+
+    A held run is only put there: decisions go on while it is held, the run does not.
+    """
+    place: dict[str, Any] = {
+        "step": target,
+        "visit": run.visit + 1,
+        "attempt": 1,
+        "failures": 0,
+        "losses": 0,
+        "doubt_at": None,
+        "doubt_reason": "",
+        "saved": None,
+        "available_at": Now(),
+        **fields,
+    }
+    if run.status == Status.HELD:
+        Run.objects.filter(pk=run.pk).update(**place)
+        moves.poke_on_commit(run)
+        return
+    moves.move(run, "resume", **place)
+    bell.ring_on_commit(run.pk)

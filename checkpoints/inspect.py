@@ -1,0 +1,41 @@
+"""One checkpoint as people and programs look at it."""
+
+from typing import Any
+
+from checkpoints import blob, store
+from runs.keys import visit_key
+from runs.models import Run
+from workflows import registry
+from workflows import state as states
+
+
+def checkpoint_as_json(run: Run, seq: int) -> dict[str, Any]:
+    """State, delta and facts of the checkpoint at or before ``seq``. Raises CheckpointMissing, HistoryBroken."""
+    row = store.find(run.pk, seq)
+    loaded = store.load(run.pk, row.seq)
+    schema = registry.schema(run.workflow, run.version)
+    delta = blob.unpack(row.delta)
+    shown = {how: states.masked(schema, fields) for how, fields in delta.items()}
+    return {
+        "seq": row.seq,
+        "step": row.step,
+        "attempt": row.attempt,
+        "state": states.masked(schema, loaded.values),
+        "delta": shown,
+        "saw": _saw(run, row.step),
+        "returned": shown.get("set", {}) | shown.get("append", {}),
+        "usage": row.usage and {**row.usage, "cost_usd": float(row.usage["cost_usd"])},
+        "idempotency_key": visit_key(run.pk, row.step, row.visit) if row.step else None,
+        "digest": bytes(row.digest).hex(),
+        "schema_version": row.schema_version,
+        "created_at": row.at,
+    }
+
+
+def _saw(run: Run, step: str) -> list[str] | None:
+    """The fields that the step declared with ``needs``; None: the whole state."""
+    try:
+        found = registry.version(run.workflow, run.version).steps.get(step)
+    except registry.WorkflowUnknown:
+        return None
+    return list(found.needs) if found is not None and found.needs is not None else None

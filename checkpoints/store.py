@@ -1,0 +1,176 @@
+"""Writing and reading states: deltas, keyframes, and the proof that they are as they were written."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from checkpoints import blob
+from checkpoints.models import Checkpoint
+from runs.services import journal
+from workflows import codec
+
+KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
+
+
+class HistoryBroken(Exception):
+    """A stored checkpoint is not as it was written. It is never resumed from silently."""
+
+    def __init__(self, run_id: uuid.UUID, seq: int, why: str) -> None:
+        self.run_id, self.seq = run_id, seq
+        super().__init__(f"The history of run {run_id} is broken at seq {seq}: {why}")
+
+
+class CheckpointMissing(LookupError):
+    """There is no checkpoint at or before that seq."""
+
+
+@dataclass
+class Since:
+    """What has been written since the last keyframe; decides when the next one is due."""
+
+    count: int = 0
+    bytes: int = 0
+
+    def add(self, delta: bytes) -> None:
+        self.count += 1
+        self.bytes += len(delta)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One checkpoint's columns, ready for the boundary statement."""
+
+    delta: bytes
+    keyframe: bytes | None
+    content_hash: bytes
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A state as plain JSON, as of one checkpoint."""
+
+    seq: int
+    schema_version: int
+    values: dict[str, Any]
+    since: Since
+
+
+def pack(
+    *, step: str, visit: int, attempt: int, schema_version: int, delta: Mapping[str, Any], values: Mapping[str, Any],
+    since: Since, usage: Any = None, logs: str | None = None, keyframe: bool = False,
+) -> Packed:  # fmt: skip
+    """Pack a checkpoint. A keyframe is added when asked for, after 64 deltas, or when these outgrow the state."""
+    packed = blob.pack(delta)
+    since.add(packed)
+    frame: bytes | None = None
+    if keyframe or since.count >= KEYFRAME_EVERY or since.bytes > 4096:
+        frame = blob.pack(values)
+        if not keyframe and since.count < KEYFRAME_EVERY and since.bytes <= len(frame):
+            frame = None
+    if frame is not None:
+        since.count = since.bytes = 0
+    return Packed(packed, frame, hash_of(step, visit, attempt, schema_version, usage, logs, packed, frame))
+
+
+def hash_of(
+    step: str, visit: int, attempt: int, schema_version: int, usage: Any, logs: str | None, delta: bytes,
+    keyframe: bytes | None,
+) -> bytes:  # fmt: skip
+    """The content hash of a checkpoint, over its bytes as stored (usage is compared as a value: jsonb rewrites text)."""
+    cost = sorted((usage or {}).items())
+    return journal.content_hash(["checkpoint", step, visit, attempt, schema_version, cost, logs], delta, keyframe)
+
+
+# The keyframe at or before the wanted seq, and every checkpoint after it: at most KEYFRAME_EVERY rows.
+_LOAD = """
+SELECT seq, step, visit, attempt, schema_version, usage, logs, delta, keyframe, content_hash
+FROM checkpoints_checkpoint
+WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= (
+    SELECT seq FROM checkpoints_checkpoint
+    WHERE run_id = %(run)s AND seq <= %(seq)s AND keyframe IS NOT NULL ORDER BY seq DESC LIMIT 1
+)
+ORDER BY seq
+"""
+
+
+def load(run_id: uuid.UUID, seq: int) -> Loaded:
+    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, {"run": run_id, "seq": seq})
+        rows = cursor.fetchall()
+    if not rows:
+        raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
+    values: dict[str, Any] = {}
+    since = Since()
+    for number, (at, step, visit, attempt, version, usage, logs, delta, keyframe, stored) in enumerate(rows):
+        usage = codec.loads(usage) if isinstance(usage, str) else usage
+        delta, keyframe = bytes(delta), None if keyframe is None else bytes(keyframe)
+        if hash_of(step, visit, attempt, version, usage, logs, delta, keyframe) != bytes(stored):
+            raise HistoryBroken(run_id, at, "its content does not match its hash")
+        try:
+            if number == 0:
+                values = blob.unpack(keyframe or b"")
+            else:
+                values = replay(values, blob.unpack(delta))
+                since.add(delta)
+        except (ValueError, KeyError, TypeError) as error:
+            raise HistoryBroken(run_id, at, str(error)) from None
+    return Loaded(rows[-1][0], rows[-1][4], values, since)
+
+
+def replay(values: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    """The state after ``delta``, which Holdfast alone understands: no author's reducer runs here."""
+    after = dict(values)
+    for name, value in delta.get("set", {}).items():
+        after[name] = value
+    for name, items in delta.get("append", {}).items():
+        after[name] = [*after[name], *items]
+    return after
+
+
+# In the transaction that locked the run: one checkpoint outside the worker's boundary (the input, a decided gate).
+_WRITE = f"""
+WITH moved AS (
+    UPDATE runs_run SET seq = seq + 1, digest = {journal.NEXT_LINK}, updated_at = holdfast_now()
+    WHERE id = %(run)s RETURNING seq, digest
+)
+INSERT INTO checkpoints_checkpoint
+    (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs, started_at, at, content_hash, digest)
+SELECT %(run)s, moved.seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(delta)s, %(keyframe)s,
+       NULL, NULL, %(started_at)s, holdfast_now(), %(content_hash)s, moved.digest
+FROM moved RETURNING seq
+"""
+
+
+def write(
+    run_id: uuid.UUID, packed: Packed, *, step: str, visit: int, attempt: int, schema_version: int,
+    started_at: Any = None,
+) -> int:  # fmt: skip
+    """Append a checkpoint to the run's history and return its seq."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _WRITE,
+            {
+                "run": run_id,
+                "step": step,
+                "visit": visit,
+                "attempt": attempt,
+                "schema_version": schema_version,
+                "delta": packed.delta,
+                "keyframe": packed.keyframe,
+                "content_hash": packed.content_hash,
+                "started_at": started_at,
+            },
+        )
+        return int(cursor.fetchone()[0])
+
+
+def find(run_id: uuid.UUID, seq: int) -> Checkpoint:
+    """The checkpoint at or before ``seq``. Raises CheckpointMissing."""
+    found = Checkpoint.objects.filter(run_id=run_id).at_or_before(seq).first()
+    if found is None:
+        raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
+    return found

@@ -1,0 +1,177 @@
+"""One commit per step boundary, in one statement; and the fence for everything else that a worker writes."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+from django.db import connection, transaction
+
+from checkpoints.store import Packed
+from engine.claim import Claimed
+from runs import poke
+from runs.models import Kind, Run
+from runs.moves import MOVES, Status
+from runs.services import journal, moves
+
+
+class Fenced(Exception):
+    """The run is no longer this worker's: somebody took it over. Nothing was written."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a step used, for the checkpoint and the run's totals."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    models: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any] | None:
+        if not (self.input_tokens or self.output_tokens or self.cost_usd or self.models):
+            return None
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": str(self.cost_usd),
+            "models": list(self.models),
+        }
+
+
+_FENCE = "id = %(run)s AND status = 'running' AND worker = %(worker)s AND claim = %(claim)s AND boundary = %(boundary)s"
+
+# ``requested``, ``seq`` and ``digest`` may be written by others while this statement waits for the row, so they are
+# read in SET and RETURNING, which see the row as it then is; a CTE or a subselect would see it as it was.
+_ADVANCE = f"""
+WITH moved AS (
+    UPDATE runs_run SET
+        seq = seq + 1, digest = {journal.NEXT_LINK}, boundary = boundary + 1,
+        step = %(next_step)s, visit = visit + 1, attempt = 1, failures = 0, losses = 0,
+        doubt_at = NULL, doubt_reason = '', saved = NULL,
+        step_started_at = CASE WHEN requested = '' THEN holdfast_now() END, updated_at = holdfast_now(),
+        input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
+        cost_usd = cost_usd + %(cost_usd)s
+    WHERE {_FENCE}
+    RETURNING seq, digest, requested, updated_at, status
+), written AS (
+    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
+        started_at, at, content_hash, digest)
+    SELECT %(run)s, seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(delta)s, %(keyframe)s, %(usage)s::jsonb,
+        %(logs)s, %(started_at)s, updated_at, %(content_hash)s, digest
+    FROM moved
+)
+SELECT seq, requested, updated_at, status FROM moved
+"""
+
+# The last boundary also ends the run, in the same commit: two entries, two links. Where a cancel or hold was requested
+# meanwhile only the checkpoint is written, and the worker honours the request.
+_FIRST_LINK = journal.NEXT_LINK
+_SECOND_LINK = f"sha256({_FIRST_LINK} || int8send(seq + 2) || %(ended_hash)s)"
+_FINISH = f"""
+WITH moved AS (
+    UPDATE runs_run SET
+        seq = seq + CASE WHEN requested = '' THEN 2 ELSE 1 END,
+        digest_before = {_FIRST_LINK},
+        digest = CASE WHEN requested = '' THEN {_SECOND_LINK} ELSE {_FIRST_LINK} END,
+        status = CASE WHEN requested = '' THEN '{MOVES["succeed"][1]}' ELSE status END,
+        worker = CASE WHEN requested = '' THEN NULL ELSE worker END,
+        finished_at = CASE WHEN requested = '' THEN holdfast_now() END,
+        boundary = boundary + 1, step = 'end', visit = visit + 1, attempt = 1, failures = 0, losses = 0,
+        doubt_at = NULL, doubt_reason = '', saved = NULL, step_started_at = NULL, updated_at = holdfast_now(),
+        input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
+        cost_usd = cost_usd + %(cost_usd)s
+    WHERE {_FENCE}
+    RETURNING seq, digest, digest_before, requested, updated_at, status
+), written AS (
+    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
+        started_at, at, content_hash, digest)
+    SELECT %(run)s, CASE WHEN requested = '' THEN seq - 1 ELSE seq END, %(step)s, %(visit)s, %(attempt)s,
+        %(schema_version)s, %(delta)s, %(keyframe)s, %(usage)s::jsonb, %(logs)s, %(started_at)s, updated_at,
+        %(content_hash)s, digest_before
+    FROM moved
+), ended AS (
+    INSERT INTO runs_event (run_id, seq, kind, step, attempt, by, detail, at, content_hash, digest)
+    SELECT %(run)s, seq, %(ended_kind)s, '', NULL, '', %(ended_detail)s, updated_at, %(ended_hash)s, digest
+    FROM moved WHERE requested = ''
+)
+SELECT seq, requested, updated_at, status FROM moved
+"""
+
+
+@functools.cache
+def _ended() -> dict[str, Any]:
+    stored = journal.Entry(Kind.ENDED, detail={"status": str(Status.SUCCEEDED)}).stored()
+    return {"ended_kind": stored["kind"], "ended_detail": stored["detail"], "ended_hash": stored["content_hash"]}
+
+
+def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str, used: Used, logs: str | None) -> bool:
+    """Insert the step's checkpoint and move the run to ``next_step`` (``end``: it has succeeded). One round trip.
+
+    Updates ``run`` to what the row now is. False: a cancel or hold was requested, and the next step has not started.
+    Raises Fenced.
+    """
+    usage = used.as_json()
+    values: dict[str, Any] = {
+        "run": run.id,
+        "worker": run.worker,
+        "claim": run.claim,
+        "boundary": run.boundary,
+        "next_step": next_step,
+        "step": run.step,
+        "visit": run.visit,
+        "attempt": run.attempt,
+        "schema_version": schema_version,
+        "delta": packed.delta,
+        "keyframe": packed.keyframe,
+        "content_hash": packed.content_hash,
+        "usage": None if usage is None else journal.codec.dumps(usage).decode(),
+        "logs": logs,
+        "started_at": run.started_at,
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "cost_usd": used.cost_usd,
+    }
+    finishing = next_step == "end"
+    row = _execute(_FINISH, values | _ended()) if finishing else _execute(_ADVANCE, values)
+    if row is None:
+        raise Fenced
+    run.seq, run.requested, run.started_at, _ = row
+    run.step, run.visit, run.attempt, run.failures, run.losses = next_step, run.visit + 1, 1, 0, 0
+    run.boundary += 1
+    run.doubt_at, run.doubt_reason, run.saved = None, "", None
+    run.cost_usd += used.cost_usd
+    poke.run_changed(run.id)
+    return not run.requested
+
+
+def _execute(statement: str, values: dict[str, Any]) -> Any:
+    """Run a hot statement prepared and with server-side binding, below Django's cursor."""
+    connection.ensure_connection()
+    assert connection.connection is not None
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(statement, values, prepare=True)
+        return cursor.fetchone()
+
+
+@contextmanager
+def fenced(run: Claimed) -> Iterator[Run]:
+    """A transaction in which the run is locked and still this worker's. Raises Fenced, and then nothing is written."""
+    with transaction.atomic():
+        row = moves.lock(run.id)
+        mine = (Status.RUNNING, run.worker, run.claim, run.boundary)
+        if (row.status, row.worker, row.claim, row.boundary) != mine:
+            raise Fenced
+        yield row
+
+
+def save(run: Claimed, value: Any) -> None:
+    """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
+    statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"
+    fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
+    if _execute(statement, {**fence, "saved": journal.codec.dumps(value).decode()}) is None:
+        raise Fenced
+    run.saved = value

@@ -1,0 +1,107 @@
+"""The ``ctx`` that a step is given."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Any
+
+from approvals.models import Decision as DecisionRow
+from approvals.models import Gate, GateStatus
+from engine import boundary
+from engine.boundary import Used
+from engine.claim import Claimed
+from runs import poke
+from runs.keys import visit_key
+from runs.services import journal
+from workflows import Branch, Ctx, Decision, codec
+
+SAVE_LIMIT = 64 * 1024  # bytes
+LOG_LINES = 1000
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class RunCtx(Ctx):
+    """Collects what the step logs and uses; both are committed with its boundary."""
+
+    signal: Any = None
+    branches: Sequence[Branch] = ()
+
+    def __init__(self, run: Claimed, *, effect_key: str | None = None) -> None:
+        self._run = run
+        self.run_id = str(run.id)
+        self.step = run.step
+        self.attempt = run.attempt
+        self.idempotency_key = visit_key(run.id, run.step, run.visit)
+        self.effect_key = effect_key
+        self.saved = run.saved
+        self.used = Used()
+        self.lines: list[dict[str, Any]] = []
+
+    @cached_property
+    def _decided(self) -> list[tuple[Gate, Decision]]:
+        return decided(self._run.id)
+
+    @cached_property
+    def decision(self) -> Decision | None:  # type: ignore[override]
+        before = [found for gate, found in self._decided if gate.visit == self._run.visit - 1]
+        return before[-1] if before else None
+
+    @cached_property
+    def decisions(self) -> Mapping[str, Decision]:  # type: ignore[override]
+        return {gate.key: found for gate, found in self._decided}
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        poke.progress(self.run_id, self.step, min(1.0, max(0.0, float(fraction))), journal.clean(str(message)))
+
+    def stream(self, text: str) -> None:
+        poke.stream(self.run_id, journal.clean(str(text)))
+
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        if level not in LEVELS:
+            raise ValueError(f"level={level!r}: one of {', '.join(LEVELS)} was expected")
+        if len(self.lines) < LOG_LINES:
+            at = datetime.now(UTC).isoformat()
+            line = {"at": at, "level": level, "message": journal.clean(str(message))[:10_000], "fields": fields}
+            codec.dumps(fields)
+            self.lines.append(line)
+
+    def usage(
+        self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0
+    ) -> None:
+        try:
+            cost = Decimal(str(cost_usd))
+        except InvalidOperation:
+            cost = Decimal(-1)
+        if not cost.is_finite() or cost < 0 or int(input_tokens) < 0 or int(output_tokens) < 0:
+            raise ValueError("usage: token counts and cost_usd must be numbers that are not negative")
+        models = self.used.models if not model or model in self.used.models else (*self.used.models, model)
+        self.used = Used(
+            self.used.input_tokens + int(input_tokens),
+            self.used.output_tokens + int(output_tokens),
+            self.used.cost_usd + cost.quantize(Decimal("0.000001")),
+            models,
+        )
+
+    def save(self, value: Any) -> None:
+        if len(codec.dumps(value)) > SAVE_LIMIT:
+            raise ValueError("ctx.save takes at most 64 KB of JSON")
+        boundary.save(self._run, value)
+        self.saved = value
+
+    def logs(self) -> str | None:
+        return codec.dumps(self.lines).decode() if self.lines else None
+
+
+def decided(run_id: uuid.UUID) -> list[tuple[Gate, Decision]]:
+    """The run's settled gates with the decision that settled each, oldest first."""
+    gates = Gate.objects.filter(run_id=run_id, status=GateStatus.DECIDED).order_by("visit", "ordinal")
+    return [(gate, _decision(gate)) for gate in gates.prefetch_related("decisions")]
+
+
+def _decision(gate: Gate) -> Decision:
+    rows: list[DecisionRow] = [row for row in gate.decisions.all() if row.voided_at is None]
+    last = rows[-1]
+    action = (gate.action or {}).get("args")
+    return Decision(gate.outcome_verdict, last.by_name, last.comment, action, last.at)

@@ -1,0 +1,95 @@
+"""Effects: an attempt that may have acted is verified before the effect is ever tried again."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from approvals.models import Gate, GateKind, GateStatus, Verdict
+from approvals.services.opening import Question, database_now
+from engine.attempt import Failure, call
+from engine.claim import Claimed
+from engine.context import RunCtx
+from runs.keys import visit_key
+from workflows import Happened, NotHappened, Partly, State, Unknown
+from workflows.definition import Gate as GateStep
+from workflows.definition import Step
+from workflows.policy import Policy
+
+Answer = Happened | NotHappened | Partly | Unknown
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question to ``verify`` and its answer. ``wait``: seconds until NotHappened may be believed."""
+
+    answer: Answer
+    at: datetime
+    wait: float = 0.0
+
+    def as_json(self, key: str) -> dict[str, Any]:
+        reason = self.answer.reason if isinstance(self.answer, Unknown) else ""
+        name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
+        return {
+            "answer": name[type(self.answer).__name__],
+            "reason": reason,
+            "key": key,
+            "asked_again_in": round(self.wait, 3),
+        }
+
+
+def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked:
+    """Ask the effect's ``verify``. One that raises, hangs or returns something else is Unknown."""
+    if step.verify is None:
+        return Asked(Unknown("the effect has no verify"), database_now())
+    value = call(step.verify, (state, ctx), step.timeout, step)
+    now = database_now()
+    if isinstance(value, Failure):
+        return Asked(Unknown(f"verify failed: {value.type}: {value.message}"), now)
+    if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
+        return Asked(Unknown(f"verify returned {type(value).__name__}"), now)
+    if isinstance(value, NotHappened) and run.doubt_at is not None:
+        believed_at = run.doubt_at + timedelta(seconds=step.settle)
+        return Asked(value, now, max(0.0, (believed_at - now).total_seconds()))
+    return Asked(value, now)
+
+
+def outcome_question(run: Claimed, step: Step, asked: list[dict[str, Any]]) -> Question:
+    """The gate that asks an operator whether the effect happened."""
+    key = visit_key(run.id, step.name, run.visit)
+    return Question(
+        key=f"{step.name}:outcome",
+        kind=GateKind.OUTCOME,
+        title=f"Did “{step.name}” happen?",
+        summary="",
+        context={
+            "why it is in doubt": run.doubt_reason,
+            "could last have acted at": run.doubt_at.isoformat() if run.doubt_at else None,
+            "idempotency key": key,
+            "verify said": asked,
+        },
+        policy={**Policy(approvers=["role:operator", "role:admin"], on_timeout="keep").as_json()},
+        verdicts=[Verdict.HAPPENED, Verdict.NOT_HAPPENED, Verdict.FAIL],
+        merges=False,
+    )
+
+
+def approved(gate_step: GateStep, state: State, values: dict[str, Any], run: Claimed, ctx: RunCtx) -> bool | Failure:
+    """Whether the effect is allowed with the state as it now is.
+
+    The gate's latest decision must approve, with the fields that the state now has. Only where the gate was never
+    decided does its ``when`` count: a later flip of ``when`` must not let a rejected action run.
+    """
+    gate = (
+        Gate.objects.filter(run_id=run.id, step=gate_step.name, status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
+        .order_by("-visit", "-ordinal")
+        .first()
+    )
+    if gate is None:
+        if gate_step.when is None:
+            return False
+        needed = call(gate_step.when, (state, ctx), gate_step.timeout, gate_step)
+        return needed if isinstance(needed, Failure) else not needed
+    if gate.outcome_verdict not in (Verdict.APPROVE, Verdict.EDIT):
+        return False
+    args = (gate.action or {}).get("args", {})
+    return all(values[name] == value for name, value in args.items() if name in values)

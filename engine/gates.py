@@ -1,0 +1,74 @@
+"""What a gate step, or an Ask, puts before people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from approvals.services.opening import Question
+from engine.attempt import Failure, call
+from engine.context import RunCtx
+from workflows import Ask, Proposal, State
+from workflows.definition import Gate
+from workflows.state import StateInvalid
+
+
+def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, forced: bool) -> Question | Failure | None:
+    """The question that the gate asks; None where ``when`` says that nobody need be asked."""
+    if gate.when is not None and not forced:
+        needed = call(gate.when, (state, ctx), gate.timeout, gate)
+        if isinstance(needed, Failure):
+            return needed
+        if not needed:
+            return None
+    proposal = call(gate.function, (state, ctx), gate.timeout, gate)
+    if isinstance(proposal, Failure):
+        return proposal
+    if not isinstance(proposal, Proposal):
+        text = f"gate {gate.name!r} returned {type(proposal).__name__}; a Proposal was expected"
+        return Failure("BadReturn", text, "", retryable=False)
+    try:
+        return Question(
+            key=gate.name,
+            policy=gate.policy.as_json(),
+            verdicts=gate.verdicts,
+            on_reject=gate.on_reject,
+            on_respond=gate.on_respond or "",
+            **_shown(proposal, values),
+        )
+    except StateInvalid as error:
+        return Failure("BadProposal", str(error), "", retryable=False)
+
+
+def questions(asks: Sequence[Ask], values: dict[str, Any]) -> list[Question]:
+    """The questions of a step's Asks, each under a key of its own. Raises StateInvalid."""
+    taken: set[str] = set()
+    found: list[Question] = []
+    for number, ask in enumerate(asks, 1):
+        key = ask.key or ("ask" if len(asks) == 1 else f"ask-{number}")
+        if key in taken:
+            raise StateInvalid({"key": f"two Asks have the key {key!r}"})
+        taken.add(key)
+        found.append(
+            Question(
+                key=key,
+                policy=ask.policy.as_json(),
+                verdicts=ask.verdicts,
+                on_reject=ask.on_reject,
+                on_respond=ask.on_respond or "",
+                goto=ask.goto or "",
+                merges=False,
+                **_shown(ask.proposal, values),
+            )
+        )
+    return found
+
+
+def _shown(proposal: Proposal, values: dict[str, Any]) -> dict[str, Any]:
+    missing = [name for name in proposal.context if name not in values]
+    if missing:
+        raise StateInvalid({missing[0]: "the proposal's context names no field of the state"})
+    return {
+        "title": proposal.title,
+        "summary": proposal.summary,
+        "action": proposal.action_as_json(),
+        "context": {name: values[name] for name in proposal.context},
+    }

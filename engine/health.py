@@ -1,0 +1,59 @@
+"""Whether Holdfast can do its work, and what is wrong when it cannot."""
+
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from engine.lease import HELD_KEYS
+
+SWEEPER_LATE = 5.0  # seconds without a sign of life
+
+
+def readiness() -> tuple[bool, dict[str, Any]]:
+    """``(ready, checks)``; each check is ``{"ok": bool, …}`` with what is wrong in words. Redis away is no outage."""
+    checks: dict[str, Any] = {"database": _database(), "redis": _redis()}
+    if checks["database"]["ok"]:
+        checks["workers"], checks["sweeper"] = _workers(), _sweeper()
+    return all(checks.get(name, {"ok": False})["ok"] for name in ("database", "workers", "sweeper", "redis")), checks
+
+
+def _database() -> dict[str, Any]:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return {"ok": False, "error": str(error).splitlines()[0] if str(error) else type(error).__name__}
+    return {"ok": True}
+
+
+def _redis() -> dict[str, Any]:
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=0.5, socket_connect_timeout=0.5)
+    try:
+        client.ping()
+    except (redis.RedisError, OSError) as error:
+        return {"ok": False, "error": f"{error} (runs go on through the sweeper; live updates come every 2 s)"}
+    finally:
+        client.close()
+    return {"ok": True}
+
+
+def _workers() -> dict[str, Any]:
+    """Run workers say hello on connecting; a lease is taken with the first run."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM ({HELD_KEYS}) AS held")
+        leases = cursor.fetchone()[0]
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holdfast lease'")
+        processes = cursor.fetchone()[0]
+    return {"ok": processes > 0, "leases": max(0, leases - 1), "processes": processes}
+
+
+def _sweeper() -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp() - at) FROM engine_heartbeat WHERE name = 'sweeper'")
+        row = cursor.fetchone()
+    if row is None:
+        return {"ok": False, "error": "no sweeper has ever run; start one with “manage.py sweep”"}
+    lag = float(row[0])
+    return {"ok": lag < SWEEPER_LATE, "lag_seconds": round(lag, 3)}

@@ -1,0 +1,107 @@
+"""Starting a run."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from checkpoints import store
+from runs import bell
+from runs.access import require
+from runs.models import Run
+from runs.services import moves
+from workflows import codec, registry
+from workflows import state as states
+
+LABEL_KEY = re.compile(r"[\w.-]{1,60}")
+LABEL_LIMIT = 30
+
+
+class InputInvalid(Exception):
+    """The input, the labels or the key are refused. ``errors`` maps each field to what was expected."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+
+
+class KeyTaken(Exception):
+    """The idempotency key belongs to a run with other input."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        super().__init__("This idempotency_key was used for a run with other input.")
+
+
+def start(
+    *, workflow: str, input: Any, by: Any, labels: Mapping[str, str] | None = None, idempotency_key: str | None = None
+) -> tuple[Run, bool]:
+    """Start a run on validated input; the run and whether it is new. The same key and input give the same run.
+
+    Raises NotPermitted, registry.WorkflowUnknown, InputInvalid, KeyTaken.
+    """
+    require(by, "operate")
+    definition = registry.newest(workflow)
+    try:
+        state = definition.state.parse(input)
+        values = states.plain(state)
+        codec.dumps(input)
+    except states.StateInvalid as error:
+        raise InputInvalid({f"input.{name}".replace("input.input", "input"): text for name, text in error.errors.items()}) from None
+    except ValueError as error:
+        raise InputInvalid({"input": str(error)}) from None
+    labels = _checked_labels(labels)
+    _check_key(idempotency_key)
+    if idempotency_key is not None and (known := _known(workflow, idempotency_key)) is not None:
+        return _same(known, input, labels), False
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                workflow=definition.name, version=definition.version, step=definition.first(), input=input,
+                labels=labels, idempotency_key=idempotency_key, created_by=by,
+            )  # fmt: skip
+            version = definition.state.schema_version
+            first: dict[str, Any] = {"step": "", "visit": 0, "attempt": 1, "schema_version": version}
+            packed = store.pack(**first, delta={}, values=values, since=store.Since(), keyframe=True)
+            store.write(run.pk, packed, **first)
+            moves.poke_on_commit(run)
+            bell.ring_on_commit(run.pk)
+    except IntegrityError:
+        known = _known(workflow, idempotency_key or "")
+        if known is None:
+            raise
+        return _same(known, input, labels), False  # another request with this key was first
+    run.refresh_from_db()
+    return run, True
+
+
+def _known(workflow: str, key: str) -> Run | None:
+    return Run.objects.filter(workflow=workflow, idempotency_key=key).first()
+
+
+def _same(run: Run, input: Any, labels: Mapping[str, str]) -> Run:
+    if run.input != codec.loads(codec.dumps(input)):
+        raise KeyTaken(run)
+    return run
+
+
+def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    errors: dict[str, str] = {}
+    for key, value in (labels or {}).items():
+        if not LABEL_KEY.fullmatch(key):
+            errors[f"labels.{key[:60]}"] = "a key of up to 60 letters, digits, . _ - was expected"
+        elif not isinstance(value, str) or len(value) > 200 or "\0" in value:
+            errors[f"labels.{key}"] = "text of up to 200 characters was expected"
+    if len(labels or {}) > LABEL_LIMIT:
+        errors["labels"] = f"at most {LABEL_LIMIT} labels were expected"
+    if errors:
+        raise InputInvalid(errors)
+    return dict(labels or {})
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and (not key or len(key) > 200 or "\0" in key):
+        raise InputInvalid({"idempotency_key": "text of 1 to 200 characters was expected"})
+
+

@@ -1,0 +1,75 @@
+"""Taking a run back from a worker that has died."""
+
+import uuid
+
+from django.db import connection, transaction
+
+from engine import stretch
+from engine.lease import HELD_KEYS
+from runs import bell
+from runs.clock import Now
+from runs.models import Kind, Run
+from runs.moves import Status
+from runs.services import journal, moves
+
+POISON = 3  # workers lost in one visit
+
+_LOST = f"""
+SELECT id, worker, claim FROM runs_run
+WHERE status = 'running' AND worker IS NOT NULL AND worker NOT IN (SELECT key FROM ({HELD_KEYS}) AS held)
+ORDER BY updated_at LIMIT %(limit)s
+"""
+_IS_HELD = f"SELECT EXISTS (SELECT FROM ({HELD_KEYS}) AS held WHERE key = %s)"
+
+
+def lost(limit: int) -> list[tuple[uuid.UUID, int, int]]:
+    """Runs whose worker's lease is gone, with the worker and the claim that were looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOST, {"limit": limit})
+        return cursor.fetchall()
+
+
+@transaction.atomic
+def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
+    """Queue a lost run again; its step in flight is a new attempt. False: it is not lost, or somebody was first.
+
+    ``claim`` must still be the one that was looked at: without it two takeovers would both succeed, the second taking
+    the run from the worker that has it by then.
+    """
+    run = moves.lock(run_id)
+    if (run.status, run.worker, run.claim) != (Status.RUNNING, worker, claim) or _is_held(worker):
+        return False
+    began = run.step_started_at is not None
+    detail = {"in_flight": began, "losses": run.losses + 1 if began else run.losses}
+    entry = journal.Entry(Kind.WORKER_LOST, run.step, run.attempt, "holdfast", detail, run.step_started_at)
+    if not began:
+        moves.move(run, "put_back", entry, available_at=Now())
+    elif run.losses + 1 >= POISON:
+        text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"
+        error = {"type": "Poison", "message": text, "step": run.step, "attempt": run.attempt, "retryable": True}
+        ended = journal.Entry(Kind.ENDED, run.step, run.attempt, "", {"status": "failed", "error": error})
+        moves.move(run, "fail", entry, ended, error=error, doubt_at=Now(), doubt_reason="worker lost")
+        return True
+    else:
+        moves.move(
+            run, "put_back", entry, available_at=Now(), attempt=run.attempt + 1, losses=run.losses + 1,
+            doubt_at=Now(), doubt_reason="worker lost",
+        )  # fmt: skip
+    if run.requested:
+        stretch.stop_as_requested(run)
+    else:
+        bell.ring_on_commit(run.pk)
+    return True
+
+
+def take_over_if_lost(run_id: uuid.UUID) -> None:
+    """What a returned bell leads to: its run may be in the hands of a worker that has died."""
+    row = Run.objects.filter(pk=run_id, status=Status.RUNNING).values_list("worker", "claim").first()
+    if row is not None and row[0] is not None and not _is_held(row[0]):
+        take_over(run_id, row[0], row[1])
+
+
+def _is_held(worker: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_HELD, [worker])
+        return bool(cursor.fetchone()[0])

@@ -1,0 +1,357 @@
+"""A stretch: one run in one worker's hands, step after step, until it ends, waits, is held, or others are due."""
+
+import logging
+import time
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+
+from approvals.services.opening import Question, database_now, open_gates
+from approvals.services.withdrawing import withdraw_all
+from checkpoints import store
+from engine import attempt, boundary, claim, effects, gates, lease, timelimit
+from engine.attempt import Failure, Result
+from engine.boundary import Fenced
+from engine.claim import Claimed
+from engine.context import RunCtx
+from runs import bell
+from runs.clock import Now
+from runs.models import Kind
+from runs.services import journal, moves
+from workflows import Happened, NotHappened, Partly, Workflow, registry
+from workflows import state as states
+from workflows.definition import Gate, Step
+
+log = logging.getLogger("holdfast.run")
+SHORT_WAIT = 1.0  # seconds that a worker waits itself rather than put the run back
+
+
+def advance(hint: uuid.UUID | None) -> bool:
+    """Take the hinted run, or the one that has been due longest, and carry it on. False: nothing was due."""
+    worker = lease.hold()
+    taken = claim.take(hint, worker)
+    if taken is None:
+        return False
+    run, loaded = taken
+    try:
+        stretch = _prepare(run, loaded)
+        if stretch is not None:
+            stretch.go()
+    except Fenced:
+        log.warning("run %s was taken over; this worker changed nothing", run.id)
+    finally:
+        timelimit.rest()
+    return True
+
+
+def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stretch | None":
+    """What must be right before anything is touched; otherwise the run is held, with the remedy."""
+    if isinstance(loaded, store.HistoryBroken):
+        hold(run, f"{loaded}. It is not resumed from there.")
+        return None
+    try:
+        workflow = registry.version(run.workflow, run.version)
+    except registry.WorkflowUnknown as error:
+        hold(run, f"{error} Deploy the app that defines it, then release the run.")
+        return None
+    name = run.step if run.step == "end" else workflow.current_name(run.step)
+    if name is None:
+        hold(run, f"Step {run.step!r} is gone from {workflow.name} {workflow.version}. "
+                  f'Name it in was=["{run.step}"] of the step that replaces it, deploy, then release the run.')  # fmt: skip
+        return None
+    run.step = name
+    try:
+        return Stretch(run, workflow, workflow.state.parse(loaded.values), loaded.values, loaded.since)
+    except states.StateInvalid as error:
+        hold(run, f"The state does not fit {workflow.state.__name__} any more: {error}.")
+        return None
+
+
+class Stretch:
+    """The step loop. Every method that writes says whether the run is still in this worker's hands."""
+
+    def __init__(
+        self, run: Claimed, workflow: Workflow, state: states.State, values: dict[str, Any], since: store.Since
+    ) -> None:
+        self.run, self.workflow, self.state, self.values, self.since = run, workflow, state, values, since
+        self.began = time.monotonic()
+        self.forced_gate = ""
+
+    def go(self) -> None:
+        while self._may_start() and self._one_step():
+            pass
+
+    def _may_start(self) -> bool:
+        """Whether the next step may start here and now."""
+        if self.run.requested:
+            return self._honour()
+        if timelimit.is_stopping():
+            return self._put_back("")
+        if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
+            return self._put_back("")
+        return True
+
+    def _one_step(self) -> bool:
+        if self.run.step == "end":
+            return self._end()
+        step = self.workflow.steps[self.run.step]
+        ctx = RunCtx(self.run)
+        began = time.monotonic()
+        log.info("start run=%s step=%s attempt=%s seq=%s", self.run.id, step.name, self.run.attempt, self.run.seq)
+        goes_on = self._gate(step, ctx) if isinstance(step, Gate) else self._step(step, ctx)
+        took = time.monotonic() - began
+        log.info("end run=%s step=%s seq=%s duration=%.3f", self.run.id, step.name, self.run.seq, took)
+        return goes_on
+
+    # -- steps and effects
+
+    def _step(self, step: Step, ctx: RunCtx) -> bool:
+        if step.approved_by is not None:
+            gate = self.workflow.steps[step.approved_by]
+            assert isinstance(gate, Gate)
+            allowed = effects.approved(gate, self.state, self.values, self.run, ctx)
+            if isinstance(allowed, Failure):
+                return self._failed(step, replace(allowed, certain=True), ctx)
+            if not allowed:
+                self.forced_gate = gate.name
+                return self._commit(Result({}, gate.name), ctx)
+        if step.is_effect and self.run.doubt_at is not None:
+            return self._doubtful(step, ctx)
+        return self._attempt(step, ctx)
+
+    def _attempt(self, step: Step, ctx: RunCtx) -> bool:
+        outcome = attempt.run_step(step, self.state, ctx)
+        if isinstance(outcome, Failure):
+            return self._failed(step, outcome, ctx)
+        return self._commit(outcome, ctx, raised_by=step)
+
+    def _doubtful(self, step: Step, ctx: RunCtx) -> bool:
+        """An earlier attempt of this effect may have acted: ask before anything is done again."""
+        asked = effects.ask_verify(step, self.state, self.run, ctx)
+        detail = asked.as_json(ctx.idempotency_key)
+        self._note(journal.Entry(Kind.VERIFIED, step.name, self.run.attempt, "", detail))
+        if isinstance(asked.answer, Happened):
+            return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
+        if isinstance(asked.answer, NotHappened):
+            if asked.wait > SHORT_WAIT:
+                return self._put_back("", after=asked.wait)
+            if asked.wait:
+                time.sleep(asked.wait)
+                return self._doubtful(step, ctx)
+            return self._attempt(step, ctx)
+        if isinstance(asked.answer, Partly):
+            return self._partly(step, asked.answer, ctx)
+        if step.on_unknown == "retry":
+            return self._attempt(step, ctx)
+        if step.on_unknown == "fail":
+            text = f"nobody can tell whether {step.name!r} happened: {detail['reason']}"
+            return self._fail(Failure("OutcomeUnknown", text, "", retryable=False), ctx)
+        return self._wait([effects.outcome_question(self.run, step, [detail])], None, ctx)
+
+    def _partly(self, step: Step, answer: Partly, ctx: RunCtx) -> bool:
+        """Keep what is done as a checkpoint; the step runs again, sees it, and keeps its visit and key."""
+        try:
+            change = states.apply(self.state, self.values, answer.updates)
+        except states.StateInvalid as error:
+            return self._fail(attempt.failure(error, step), ctx)
+        with boundary.fenced(self.run) as row:
+            self._write_checkpoint(change, ctx)
+            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now())
+        self._adopt(row, change)
+        return self._attempt(step, RunCtx(self.run))
+
+    # -- gates
+
+    def _gate(self, gate: Gate, ctx: RunCtx) -> bool:
+        question = gates.question(gate, self.state, self.values, ctx, forced=self.forced_gate == gate.name)
+        if isinstance(question, Failure):
+            return self._failed(gate, question, ctx)
+        self.forced_gate = ""
+        if question is None:
+            return self._commit(Result(), ctx)
+        return self._wait([question], None, ctx)
+
+    def _wait(self, questions: list[Question], change: states.Change | None, ctx: RunCtx) -> bool:
+        """The gate's own boundary: open the gates and suspend the run, in one commit."""
+        with boundary.fenced(self.run) as row:
+            if row.requested:
+                self.run.requested = row.requested
+                if change is None:
+                    return True  # the loop honours it, and no gate opens
+            if change is not None:
+                self._write_checkpoint(change, ctx)
+            open_gates(row, questions)
+            moves.move(row, "wait", doubt_at=None)
+            if row.requested:
+                self._stop_as_requested(row)
+        return False
+
+    # -- boundaries
+
+    def _commit(self, result: Result, ctx: RunCtx, *, raised_by: Step | None = None) -> bool:
+        """Apply a step's result and commit its boundary. An effect whose result the schema refuses has happened."""
+        try:
+            target = self._target(result)
+            change = states.apply(self.state, self.values, result.updates)
+            asked = gates.questions(result.asks, change.values) if result.asks else []
+        except (states.StateInvalid, LookupError) as error:
+            kept = {"returned": _printable(result.updates)} if raised_by and raised_by.is_effect else {}
+            return self._fail(attempt.failure(error, raised_by or Step(name="", function=print, where="")), ctx, **kept)
+        if asked:
+            return self._wait(asked, change, ctx)
+        packed = store.pack(
+            step=self.run.step, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
+            schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
+            since=self.since, logs=ctx.logs(),
+        )  # fmt: skip
+        goes_on = boundary.commit(
+            self.run, packed, schema_version=self.workflow.state.schema_version, next_step=target, used=ctx.used,
+            logs=ctx.logs(),
+        )  # fmt: skip
+        self.state, self.values = change.state, change.values
+        if not goes_on:
+            return self._honour()
+        return target != "end"
+
+    def _target(self, result: Result) -> str:
+        """The step that follows. Raises LookupError for a Goto to a step that is not there."""
+        if result.goto is None:
+            return self.workflow.after(self.run.step) or "end"
+        if result.goto != "end" and result.goto not in self.workflow.steps:
+            raise LookupError(f"{result.goto!r} is no step; known are {', '.join(self.workflow.steps)}")
+        return result.goto
+
+    def _write_checkpoint(self, change: states.Change, ctx: RunCtx) -> None:
+        common: dict[str, Any] = {
+            "step": self.run.step,
+            "visit": self.run.visit,
+            "attempt": self.run.attempt,
+            "schema_version": self.workflow.state.schema_version,
+        }
+        packed = store.pack(**common, delta=change.delta, values=change.values, since=self.since)
+        store.write(self.run.id, packed, **common, started_at=self.run.started_at)
+
+    def _adopt(self, row: Any, change: states.Change) -> None:
+        """Go on from a boundary that was written through the slow path."""
+        self.state, self.values = change.state, change.values
+        self.run.boundary, self.run.seq, self.run.doubt_at = row.boundary, row.seq, None
+
+    # -- what ends an attempt badly
+
+    def _failed(self, step: Step, failed: Failure, ctx: RunCtx) -> bool:
+        """Try again later, or fail the run after the last attempt."""
+        if failed.cut:
+            return self._put_back(failed.message, in_doubt=step.is_effect)
+        doubtful = step.is_effect and not failed.certain
+        if not failed.retryable and not doubtful:
+            return self._fail(failed, ctx)
+        if self.run.failures + 1 >= step.retry.attempts and not doubtful:
+            return self._fail(failed, ctx)
+        delay = max(step.retry.delay(self.run.failures + 1), failed.retry_after or 0.0)
+        if doubtful:  # verify is asked even when no attempt is left
+            delay = min(delay, step.settle)
+        detail = self._failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts}
+        with boundary.fenced(self.run) as row:
+            now = database_now()
+            fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **self._spent(row, ctx)}
+            if doubtful:
+                fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
+            entry = journal.Entry(Kind.ATTEMPT_FAILED, step.name, row.attempt, "", detail, self.run.started_at)
+            moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=row.failures + 1, **fields)
+            self._stop_if_requested(row)
+        return False
+
+    def _fail(self, failed: Failure, ctx: RunCtx, **kept: Any) -> bool:
+        detail = self._failure_detail(failed, ctx) | kept
+        with boundary.fenced(self.run) as row:
+            error = {
+                "type": failed.type,
+                "message": failed.message,
+                "step": row.step,
+                "attempt": row.attempt,
+                "retryable": True,
+            }
+            failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, self.run.started_at)
+            ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
+            moves.move(row, "fail", failure, ended, error=error, **self._spent(row, ctx))
+        return False
+
+    def _failure_detail(self, failed: Failure, ctx: RunCtx) -> dict[str, Any]:
+        return {
+            "error": {"type": failed.type, "message": failed.message, "traceback": failed.traceback},
+            **({"usage": ctx.used.as_json()} if ctx.used.as_json() else {}),
+            **({"logs": ctx.lines} if ctx.lines else {}),
+        }
+
+    def _spent(self, row: Any, ctx: RunCtx) -> dict[str, Any]:
+        """A failed attempt's tokens are spent all the same."""
+        return {
+            "input_tokens": row.input_tokens + ctx.used.input_tokens,
+            "output_tokens": row.output_tokens + ctx.used.output_tokens,
+            "cost_usd": row.cost_usd + ctx.used.cost_usd,
+        }
+
+    # -- giving the run back
+
+    def _put_back(self, why: str, *, after: float = 0.0, in_doubt: bool = False) -> bool:
+        """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed."""
+        with boundary.fenced(self.run) as row:
+            now = database_now()
+            fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after)}
+            if in_doubt:
+                fields |= {"doubt_at": now, "doubt_reason": why, "attempt": row.attempt + 1}
+            moves.move(row, "put_back", **fields)
+            self._stop_if_requested(row)
+            if not after:
+                bell.ring_on_commit(row.pk)
+        return False
+
+    def _honour(self) -> bool:
+        with boundary.fenced(self.run) as row:
+            self._stop_as_requested(row)
+        return False
+
+    def _stop_if_requested(self, row: Any) -> None:
+        if row.requested:
+            self._stop_as_requested(row)
+
+    def _stop_as_requested(self, row: Any) -> None:
+        stop_as_requested(row)
+
+    def _end(self) -> bool:
+        """A run whose gate was its last step, or whose last step was finished before it was held."""
+        with boundary.fenced(self.run) as row:
+            ended = journal.Entry(Kind.ENDED, detail={"status": "succeeded"})
+            moves.move(row, "succeed", ended)
+        return False
+
+    def _note(self, entry: journal.Entry) -> None:
+        with boundary.fenced(self.run) as row:
+            self.run.seq = journal.record(row.pk, entry)
+            moves.poke_on_commit(row)
+
+
+def stop_as_requested(row: Any) -> None:
+    """Honour the cancel or hold that the locked run carries."""
+    if row.requested == "cancel":
+        withdraw_all(row, by="", reason="the run was cancelled")
+        ended = journal.Entry(Kind.CANCELLED, row.step, None, "", {"reason": row.reason})
+        moves.move(row, "cancel", ended, journal.Entry(Kind.ENDED, detail={"status": "cancelled"}))
+    else:
+        moves.move(row, "hold", journal.Entry(Kind.HELD, row.step, None, "", {"reason": row.reason}))
+
+
+def hold(run: Claimed, why: str) -> None:
+    """Hold a run that cannot go on as it is, before anything of it is touched."""
+    with boundary.fenced(run) as row:
+        entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})
+        moves.move(row, "hold", entry, reason=why)
+
+
+def _printable(value: Any) -> str:
+    return journal.clean(repr(value))
+
+

@@ -1,0 +1,165 @@
+"""The sweeper: a loop of its own that finds what nobody took, whoever was lost, and gates whose time is over.
+
+It reads candidates without locks and acts on each through the same services as everyone else, in a transaction of its
+own. One that fails is pushed back, so that it cannot starve the rest.
+"""
+
+import logging
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from django.db import InterfaceError, OperationalError, connection
+
+from approvals.models import Gate
+from approvals.services import clock
+from engine.services import takeover
+from runs import bell
+from workflows import registry
+
+log = logging.getLogger("holdfast.sweeper")
+INTERVAL = 0.25  # seconds
+BATCH = 200
+RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
+SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
+SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweeps
+STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's lease is cut
+
+_DUE = """
+SELECT id FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now() AND NOT (id = ANY(%s))
+ORDER BY available_at LIMIT %s
+"""
+_FRESH_START = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
+_IN_FLIGHT = """
+SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - step_started_at)
+FROM runs_run WHERE status = 'running' AND worker IS NOT NULL AND step_started_at < clock_timestamp() - interval '5 s'
+"""
+_CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((classid::bigint << 32) | objid::bigint) = %s
+"""
+
+
+class PushedBack:
+    """Candidates that failed, each with the time before which it is not tried again (exponential, at most 5 minutes)."""
+
+    def __init__(self) -> None:
+        self.until: dict[Any, tuple[float, int]] = {}
+
+    def ids(self) -> list[Any]:
+        now = time.monotonic()
+        return [key for key, (until, _) in self.until.items() if until > now]
+
+    def push(self, key: Any) -> None:
+        tries = self.until.get(key, (0.0, 0))[1] + 1
+        self.until[key] = (time.monotonic() + min(300.0, 2.0**tries), tries)
+
+    def done(self, key: Any) -> None:
+        self.until.pop(key, None)
+
+
+class Sweeper:
+    def __init__(self) -> None:
+        self.rung: dict[uuid.UUID, float] = {}
+        self.failed_gates = PushedBack()
+        self.failed_runs = PushedBack()
+        self.stopping = False
+
+    def run_forever(self) -> None:
+        """Sweep until SIGTERM. An outage of the database is waited out."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        acts, waiting = False, 0.25
+        while not self.stopping:
+            try:
+                acts = acts or self._acts()
+                if acts:
+                    self.sweep()
+                waiting = INTERVAL
+            except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+                log.warning("database away, trying again in %.1f s: %s", waiting, str(error).splitlines()[0:1])
+                connection.close()
+                acts, waiting = False, min(waiting * 2, 4.0)
+            time.sleep(waiting)
+        connection.close()
+
+    def sweep(self) -> None:
+        """One look at everything."""
+        self.fire_gates()
+        self.take_over()
+        self.cut_stuck_workers()
+        self.ring()
+        self.alive()
+
+    def fire_gates(self) -> int:
+        candidates = Gate.objects.due().exclude(pk__in=self.failed_gates.ids()).order_by("due_at")
+        return self._each(candidates.values_list("pk", flat=True)[:BATCH], clock.expire, self.failed_gates)
+
+    def take_over(self) -> int:
+        if _one(_FRESH_START) < SETTLE_AFTER_START:
+            return 0
+        pushed = set(self.failed_runs.ids())
+        lost = [row for row in takeover.lost(BATCH + len(pushed)) if row[0] not in pushed]
+        return self._each(lost, lambda row: takeover.take_over(*row), self.failed_runs, key=lambda row: row[0])
+
+    def cut_stuck_workers(self) -> None:
+        """A worker whose step is past its timeout by 5 s could not end it itself: it is frozen. Its lease is cut."""
+        with connection.cursor() as cursor:
+            cursor.execute(_IN_FLIGHT)
+            for name, version, step, worker, seconds in cursor.fetchall():
+                try:
+                    limit = registry.version(name, version).steps[step].timeout
+                except (LookupError, KeyError):
+                    continue
+                if seconds > limit + STUCK_AFTER:
+                    log.warning("cutting the lease of worker %s: step %s is %.0f s past its timeout", worker, step, seconds - limit)
+                    cursor.execute(_CUT, [worker])
+
+    def ring(self) -> int:
+        """Ring for what is due and was not rung for lately."""
+        now = time.monotonic()
+        self.rung = {run: at for run, at in self.rung.items() if now - at < RING_AGAIN}
+        with connection.cursor() as cursor:
+            cursor.execute(_DUE, [list(self.rung), BATCH])
+            due = [row[0] for row in cursor.fetchall()]
+        for run_id in due:
+            if not bell.ring(run_id):
+                break
+            self.rung[run_id] = now
+        return len(due)
+
+    def alive(self) -> None:
+        """Leave a mark for readiness."""
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO engine_heartbeat (name, at) VALUES ('sweeper', clock_timestamp()) "
+                           "ON CONFLICT (name) DO UPDATE SET at = excluded.at")  # fmt: skip
+
+    def _each(self, candidates: Iterable[Any], act: Callable[[Any], object], pushed: PushedBack, key: Any = None) -> int:
+        acted = 0
+        for candidate in candidates:
+            name = key(candidate) if key else candidate
+            try:
+                acted += bool(act(candidate))
+                pushed.done(name)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                log.exception("sweep failed for %s; pushed back", name)
+                pushed.push(name)
+        return acted
+
+    def _acts(self) -> bool:
+        return bool(_one(f"SELECT pg_try_advisory_lock({SWEEPER_LOCK})"))
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+
+def _one(statement: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0]

@@ -1,0 +1,27 @@
+"""The one Celery task that runs agents' work: a bell was rung."""
+
+import os
+import uuid
+
+import psycopg
+from celery import shared_task
+from django.db import InterfaceError, OperationalError, connection
+
+from engine import stretch
+from engine.lease import EXIT_LEASE_LOST
+from engine.services import takeover
+from runs.bell import ADVANCE
+
+
+@shared_task(name=ADVANCE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
+def advance(run_id: str | None) -> None:
+    """Carry a due run on. After a database error this process ends: it cannot know what was committed."""
+    hint = uuid.UUID(run_id) if run_id else None
+    try:
+        if hint is not None:
+            takeover.take_over_if_lost(hint)
+        stretch.advance(hint)
+    except (OperationalError, InterfaceError, psycopg.OperationalError):
+        if connection.connection is None:
+            return  # nothing was begun: the database is away, and the sweeper rings when it is back
+        os._exit(EXIT_LEASE_LOST)

@@ -1,0 +1,161 @@
+"""One API, one map of errors."""
+
+import hashlib
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
+from ninja.security import HttpBearer
+from ninja.security.apikey import APIKeyCookie
+
+import approvals.api
+import checkpoints.api
+import engine.api
+import runs.api
+from approvals import refusals
+from approvals.reading import gate_as_json
+from checkpoints import store
+from engine.services import starting
+from holdfast import VERSION
+from holdfast.models import ApiToken
+from holdfast.problems import problem
+from runs import access, pages, reading
+from runs.services.moves import MoveRefused
+from workflows import codec, registry
+
+
+class Token(HttpBearer):
+    """``Authorization: Bearer hf_…``"""
+
+    def authenticate(self, request: HttpRequest, token: str) -> Any | None:
+        user = ApiToken.owner(token)
+        if user is not None:
+            request.user = user
+        return user
+
+
+class Session(APIKeyCookie):
+    """The browser's session; writes need the CSRF token."""
+
+    param_name = settings.SESSION_COOKIE_NAME
+
+    def _get_key(self, request: HttpRequest) -> str | None:
+        return super()._get_key(request) if self.param_name in request.COOKIES else None
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> Any | None:
+        return request.user if request.user.is_authenticated else None
+
+
+class WrongContentType(Exception):
+    """The body is not declared as JSON."""
+
+
+class StrictJson(Parser):
+    def parse_body(self, request: HttpRequest) -> Any:
+        if request.content_type != "application/json":
+            raise WrongContentType
+        body = codec.loads(request.body)
+        codec.dumps(body)  # what PostgreSQL cannot hold is refused at the door
+        return body
+
+
+api = NinjaAPI(
+    title="Holdfast",
+    version=VERSION,
+    urls_namespace="api",
+    auth=[Token(), Session()],
+    parser=StrictJson(),
+    description="Durable agent runs, their journals and their approval gates. Errors are RFC 9457 problem documents.",
+)
+for router in (runs.api.router, engine.api.router, checkpoints.api.router, approvals.api.router):
+    api.add_router("", router)
+
+
+class Me(Schema):
+    username: str
+    roles: list[str]
+    groups: list[str]
+
+
+@api.get("/me", response=Me, operation_id="get_me", tags=["people"])
+def get_me(request: HttpRequest) -> dict[str, Any]:
+    """Who you are here."""
+    groups = sorted(access.group_names(request.user) - set(access.ROLES))
+    return {"username": request.user.get_username(), "roles": sorted(access.roles(request.user)), "groups": groups}
+
+
+def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
+    def handle(request: HttpRequest, raised: Any) -> HttpResponse:
+        more: dict[str, Any] = {}
+        if isinstance(raised, refusals.Refused):
+            raised.gate.refresh_from_db()
+            more["gate"] = gate_as_json(raised.gate)
+        if isinstance(raised, (MoveRefused, starting.KeyTaken)):
+            more["run"] = reading.run_as_json(raised.run)
+        if isinstance(raised, (refusals.InvalidDecision, starting.InputInvalid)):
+            more["errors"] = raised.errors
+        return problem(status, kind, title, str(raised), **more)
+
+    api.exception_handler(error)(handle)
+
+
+_map(refusals.GateClosed, 409, "gate-closed", "The gate is closed")
+_map(refusals.GateChanged, 409, "gate-changed", "The proposal has changed")
+_map(refusals.AlreadyVoted, 409, "already-voted", "You have voted")
+_map(refusals.NotYours, 403, "not-yours", "Not your decision")
+_map(refusals.InvalidDecision, 422, "invalid-decision", "The decision is refused")
+_map(starting.InputInvalid, 422, "invalid-state", "The input is refused")
+_map(starting.KeyTaken, 409, "key-taken", "The key belongs to another input")
+_map(MoveRefused, 409, "wrong-status", "The run's status does not allow this")
+_map(access.NotPermitted, 403, "not-permitted", "Not permitted")
+_map(PermissionDenied, 403, "not-permitted", "Not permitted")
+_map(registry.WorkflowUnknown, 404, "unknown-workflow", "No such workflow")
+_map(store.CheckpointMissing, 404, "not-found", "Not found")
+_map(store.HistoryBroken, 409, "history-broken", "The history is broken")
+_map(pages.CursorInvalid, 400, "invalid-cursor", "The cursor is not one of ours")
+_map(AuthenticationError, 401, "not-signed-in", "Not signed in")
+
+
+@api.exception_handler(Http404)
+def not_found(request: HttpRequest, raised: Http404) -> HttpResponse:
+    return problem(404, "not-found", "Not found", "There is nothing here, or you may not see it.")
+
+
+@api.exception_handler(ValidationError)
+def invalid(request: HttpRequest, raised: ValidationError) -> HttpResponse:
+    errors = {_path(item["loc"]): item["msg"] for item in raised.errors}
+    detail = "; ".join(f"{name}: {text}" for name, text in errors.items())
+    return problem(422, "invalid-request", "The request is refused", detail, errors=errors)
+
+
+@api.exception_handler(ValueError)
+def bad_value(request: HttpRequest, raised: ValueError) -> HttpResponse:
+    return problem(422, "invalid-request", "The request is refused", str(raised))
+
+
+@api.exception_handler(HttpError)
+def http_error(request: HttpRequest, raised: HttpError) -> HttpResponse:
+    if isinstance(raised.__cause__, WrongContentType):
+        return problem(415, "wrong-content-type", "JSON was expected", "Send Content-Type: application/json.")
+    if raised.status_code == 400 and raised.__cause__ is not None:
+        text = f"The body is not the JSON that was expected: {raised.__cause__}"
+        return problem(400, "malformed-json", "Malformed JSON", text)
+    kinds = {401: "not-signed-in", 403: "not-permitted"}
+    return problem(raised.status_code, kinds.get(raised.status_code, "error"), str(raised))
+
+
+def _path(location: Any) -> str:
+    """``("body", "body", "verdict")`` → ``verdict``: the field as the client wrote it."""
+    parts = [str(part) for part in location]
+    while parts and parts[0] in ("body", "query", "path", "payload"):
+        parts.pop(0)
+    return ".".join(parts) or "body"
+
+
+def body_hash(request: HttpRequest) -> str:
+    """What makes two requests with one Idempotency-Key the same."""
+    return hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode() + request.body).hexdigest()

@@ -1,0 +1,185 @@
+"""One settings file, read from the environment (docs/settings.md lists every name)."""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import dj_database_url
+
+from holdfast.embedded import Home
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit():
+        sys.exit(f"{name} is {text!r}; a whole number was expected.")
+    return int(text)
+
+
+def _words(name: str) -> list[str]:
+    return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+
+
+HOLDFAST_DATA_DIR = Path(os.environ.get("HOLDFAST_DATA_DIR") or BASE_DIR / ".holdfast").absolute()
+HOLDFAST_HOME = Home(HOLDFAST_DATA_DIR)
+HOLDFAST_PORT = _number("HOLDFAST_PORT", 8000)
+HOLDFAST_WORKERS = _number("HOLDFAST_WORKERS", 2)
+HOLDFAST_SLOTS = _number("HOLDFAST_SLOTS", 4)  # pool children a worker
+HOLDFAST_APPS = _words("HOLDFAST_APPS")
+HOLDFAST_DEMO = os.environ.get("HOLDFAST_DEMO") == "1"
+HOLDFAST_MAX_BODY = _number("HOLDFAST_MAX_BODY", 5 * 1024 * 1024)  # bytes
+HOLDFAST_GRACE = _number("HOLDFAST_GRACE", 1)  # seconds a step may go on after SIGTERM
+HOLDFAST_STRETCH = 30.0  # seconds a worker stays with one run while others are due
+HOLDFAST_ROLE = os.environ.get("HOLDFAST_ROLE", "")  # "web" in the web process, which pools its connections
+
+
+def _secret_key() -> str:
+    given = os.environ.get("HOLDFAST_SECRET_KEY")
+    if given:
+        return given
+    path = HOLDFAST_DATA_DIR / "secret-key"
+    if not path.exists():
+        HOLDFAST_DATA_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
+        scratch = path.with_name(f"{path.name}.{os.getpid()}")
+        scratch.touch(mode=0o600)
+        scratch.write_text(secrets.token_urlsafe(50))
+        try:
+            os.link(scratch, path)  # the first of several processes wins, the others read its key
+        except FileExistsError:
+            pass
+        finally:
+            scratch.unlink()
+    return path.read_text()
+
+
+SECRET_KEY = _secret_key()
+DEBUG = False
+ALLOWED_HOSTS = _words("HOLDFAST_HOSTS") or ["127.0.0.1", "localhost", "[::1]"]
+CSRF_TRUSTED_ORIGINS = _words("HOLDFAST_ORIGINS")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "template_partials",
+    "heroicons",
+    "ninja",
+    "workflows",
+    "runs",
+    "checkpoints",
+    "approvals",
+    "engine",
+    *(["demo"] if HOLDFAST_DEMO else []),
+    "holdfast",
+    *HOLDFAST_APPS,
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "holdfast.middleware.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "holdfast.idempotency.api_answers",
+]
+
+ROOT_URLCONF = "holdfast.urls"
+ASGI_APPLICATION = "holdfast.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "holdfast.context.frame",
+            ],
+            "builtins": ["runs.templatetags.holdfast", "template_partials.templatetags.partials"],
+        },
+    }
+]
+
+# Keep-alives let a worker that is cut off from the database give up within 10 s (docs/durability.md).
+DATABASE_OPTIONS: dict[str, object] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "holdfast" + (f" {HOLDFAST_ROLE}" if HOLDFAST_ROLE else ""),
+}
+DATABASE_URL = os.environ.get("DATABASE_URL") or HOLDFAST_HOME.database_url
+HOLDFAST_LEASE_URL = os.environ.get("HOLDFAST_LEASE_URL") or DATABASE_URL
+DATABASES = {"default": dict(dj_database_url.parse(DATABASE_URL))}
+if "postgresql" not in str(DATABASES["default"].get("ENGINE")):
+    sys.exit("DATABASE_URL must name a PostgreSQL database (postgresql://…); Holdfast runs on nothing else.")
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASE_OPTIONS,
+    **DATABASES["default"]["OPTIONS"],  # type: ignore[dict-item]
+    **({"pool": {"min_size": 2, "max_size": 20, "timeout": 10}} if HOLDFAST_ROLE == "web" else {}),
+}
+if HOLDFAST_ROLE != "web":
+    DATABASES["default"]["CONN_MAX_AGE"] = None  # type: ignore[typeddict-item]
+
+REDIS_URL = os.environ.get("REDIS_URL") or HOLDFAST_HOME.redis_url
+BROKER_URL = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or HOLDFAST_HOME.broker_url
+
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "run-list"
+LOGOUT_REDIRECT_URL = "sign-in"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = f"holdfast-{HOLDFAST_PORT}"  # two copies on one host keep their own sessions
+CSRF_COOKIE_NAME = f"holdfast-csrf-{HOLDFAST_PORT}"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = os.environ.get("HOLDFAST_HTTPS") == "1"
+CSRF_FAILURE_VIEW = "holdfast.views.csrf_failure"
+DATA_UPLOAD_MAX_MEMORY_SIZE = HOLDFAST_MAX_BODY
+FILE_UPLOAD_MAX_MEMORY_SIZE = HOLDFAST_MAX_BODY
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = HOLDFAST_DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+WHITENOISE_MAX_AGE = 300
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,36 @@
+"""All addresses, and the sockets'."""
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from approvals.consumers import GateTail
+from holdfast import views
+from holdfast.api import api
+from runs.consumers import RunListTail, RunTail
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
+    path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("runs/", include("engine.urls")),
+    path("runs/", include("runs.urls")),
+    path("runs/", include("checkpoints.urls")),
+    path("gates/", include("approvals.urls")),
+    path("design/", views.design, name="design"),
+    path("admin/", admin.site.urls),
+    path("api/", api.urls),
+    path("healthz", views.healthz),
+    path("readyz", views.readyz),
+]
+
+websocket_urlpatterns = [
+    path("ws/runs/<uuid:run_id>/", RunTail.as_asgi()),
+    path("ws/runs/", RunListTail.as_asgi()),
+    path("ws/gates/", GateTail.as_asgi()),
+]
+
+handler403 = "holdfast.views.forbidden"
+handler404 = "holdfast.views.not_found"
+handler500 = "holdfast.views.server_error"

@@ -1,0 +1,52 @@
+"""Pages that belong to no noun: health, errors, the design page."""
+
+import json
+from typing import Any
+
+from django.contrib.admin.views.decorators import staff_member_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+from engine import health
+from runs.moves import Status
+
+
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return JsonResponse({"ok": True})
+
+
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when runs can go on, 503 with what is wrong otherwise."""
+    ready, checks = health.readiness()
+    response = JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)
+    response._has_been_logged = True  # type: ignore[attr-defined] # whoever asks is answered; the log is for the unexpected
+    return response
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    text = "Your session has changed since this page was opened. Go back, reload, and send it again; nothing was done."
+    return render(request, "error.html", {"title": "Not sent", "text": text}, status=403)
+
+
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    text = "There is nothing at this address, or you may not see it."
+    return render(request, "error.html", {"title": "Not found", "text": text}, status=404)
+
+
+def forbidden(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    text = str(exception) or "You may not do this."
+    return render(request, "error.html", {"title": "Not permitted", "text": text}, status=403)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        body = {"type": "error", "title": "Something went wrong here", "status": 500, "detail": "It has been logged."}
+        return HttpResponse(json.dumps(body), status=500, content_type="application/problem+json")
+    return render(request, "error.html", {"title": "Something went wrong here", "text": "It has been logged."}, status=500)
+
+
+@staff_member_required(login_url="sign-in")
+def design(request: HttpRequest) -> HttpResponse:
+    """The living page of the visual language."""
+    return render(request, "design.html", {"statuses": list(Status)})

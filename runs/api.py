@@ -1,0 +1,85 @@
+"""Reading runs over HTTP."""
+
+import asyncio
+import time
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from channels.db import database_sync_to_async
+from django.http import HttpRequest
+from django.shortcuts import aget_object_or_404, get_object_or_404
+from ninja import Query, Router, Schema
+from pydantic import Field
+
+from runs import filters, pages, reading, stats
+from runs.models import Kind, Run
+from runs.moves import Status
+from runs.schemas import Journal, Logs, RunDetail, RunList
+
+router = Router(tags=["runs"])
+Limit = Annotated[int, Field(ge=1, le=pages.LIMIT)]
+WAIT_STEP = 0.1  # seconds between two looks of a long poll
+WAIT_LIMIT = 60
+
+
+class RunQuery(Schema):
+    status: Status | None = None
+    workflow: str | None = None
+    label: Annotated[str | None, Field(description="`key:value`", examples=["customer:acme"])] = None
+    q: str | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    cursor: str | None = None
+    limit: Limit = 50
+
+
+@router.get("/runs", response=RunList, operation_id="list_runs", summary="Runs, newest first")
+def list_runs(request: HttpRequest, query: Query[RunQuery]) -> dict[str, Any]:
+    runs = filters.narrow(Run.objects.visible_to(request.user).for_list(), query)
+    items, following = pages.page(runs, key="created_at", cursor=query.cursor, limit=query.limit)
+    return {"items": [reading.run_as_json(run) for run in items], "next": following}
+
+
+@router.get("/runs/{uuid:run_id}", response=RunDetail, operation_id="get_run", summary="One run; waits with ?wait=30")
+async def get_run(
+    request: HttpRequest, run_id: uuid.UUID, wait: Annotated[float, Field(ge=0, le=WAIT_LIMIT)] = 0
+) -> dict[str, Any]:
+    visible = await database_sync_to_async(lambda: Run.objects.visible_to(request.user))()
+    run = await aget_object_or_404(visible, pk=run_id)
+    until = time.monotonic() + wait
+    while time.monotonic() < until and not await database_sync_to_async(reading.settled)(run_id):
+        await asyncio.sleep(WAIT_STEP)
+    return await database_sync_to_async(lambda: reading.run_in_full(Run.objects.get(pk=run.pk)))()
+
+
+@router.get("/runs/{uuid:run_id}/journal", response=Journal, operation_id="list_journal", exclude_unset=True)
+def list_journal(
+    request: HttpRequest,
+    run_id: uuid.UUID,
+    after: int = -1,
+    before: int | None = None,
+    order: Literal["asc", "desc"] = "asc",
+    kind: Kind | None = None,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """The run's checkpoints and events in one order. ``next`` is the ``after`` (or ``before``) of the next page."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    kinds = {kind} if kind else set()
+    span = {"after": after, "before": before, "newest_first": order == "desc", "kinds": kinds}
+    items = reading.journal(run, **span, limit=limit + 1)  # type: ignore[arg-type]
+    following = items[limit - 1]["seq"] if len(items) > limit else None
+    return {"items": items[:limit], "next": following}
+
+
+@router.get("/runs/{uuid:run_id}/logs", response=Logs, operation_id="list_logs")
+def list_logs(request: HttpRequest, run_id: uuid.UUID, after: int = -1, limit: Limit = 50) -> dict[str, Any]:
+    """What the run's steps logged, by the ``seq`` of the entry that it was committed with."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    items, following = reading.logs(run, after=after, limit=limit)
+    return {"items": items, "next": following}
+
+
+@router.get("/stats", operation_id="get_stats", summary="Counts by status, waiting by age, in flight, stuck")
+def get_stats(request: HttpRequest) -> dict[str, Any]:
+    return stats.counts(Run.objects.visible_to(request.user))

@@ -1,0 +1,56 @@
+"""Narrowing a list of runs, for the page and the API alike."""
+
+import uuid
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.db.models import CharField, Q
+from django.db.models.functions import Cast
+
+from runs.models import Run, RunQuerySet
+
+
+class Wanted(Protocol):
+    status: Any
+    workflow: str | None
+    label: str | None
+    q: str | None
+    started_after: datetime | None
+    started_before: datetime | None
+
+
+def narrow(runs: RunQuerySet, wanted: Wanted) -> RunQuerySet:
+    """Only the runs that match everything that is given. Raises ValueError that names the parameter."""
+    if wanted.status:
+        runs = runs.filter(status=wanted.status)
+    if wanted.workflow:
+        runs = runs.filter(workflow=_text("workflow", wanted.workflow))
+    if wanted.label:
+        key, colon, value = _text("label", wanted.label).partition(":")
+        if not colon or not key:
+            raise ValueError("label: key:value was expected")
+        runs = runs.filter(labels__contains={key: value})
+    if wanted.started_after:
+        runs = runs.filter(started_at__gte=wanted.started_after)
+    if wanted.started_before:
+        runs = runs.filter(started_at__lt=wanted.started_before)
+    return runs.filter(_matches(_text("q", wanted.q))) if wanted.q else runs
+
+
+def _matches(text: str) -> Q:
+    """Free text over id, workflow, step, labels and error."""
+    found = Q(workflow__icontains=text) | Q(step__icontains=text) | Q(error__message__icontains=text)
+    found |= Q(labels__icontains=text)
+    try:
+        found |= Q(pk=uuid.UUID(text))
+    except ValueError:
+        if len(text) >= 4 and all(letter in "0123456789abcdef-" for letter in text.lower()):
+            ending = Run.objects.annotate(text=Cast("id", CharField())).filter(text__endswith=text.lower())
+            found |= Q(pk__in=ending.values("pk"))
+    return found
+
+
+def _text(name: str, value: str) -> str:
+    if "\0" in value:
+        raise ValueError(f"{name}: text without NUL was expected")
+    return value

@@ -1,0 +1,115 @@
+"""The shapes of the run API, for its documentation and its checks."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import ConfigDict
+
+from runs.models import Kind
+from runs.moves import Requested, Status
+
+
+class Strict(Schema):
+    """A request body: an unknown field is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Usage(Schema):
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class Saved(Schema):
+    cost_usd: float
+    tokens: int
+    seconds: float
+
+
+class RunError(Schema):
+    type: str
+    message: str
+    step: str
+    attempt: int
+    retryable: bool
+
+
+class ForkedFrom(Schema):
+    run: UUID
+    seq: int | None
+
+
+class RunOut(Schema):
+    id: UUID
+    workflow: str
+    version: str
+    status: Status
+    requested: Requested | None
+    step: str
+    attempt: int
+    seq: int
+    labels: dict[str, str]
+    error: RunError | None
+    reason: str | None
+    usage: Usage
+    saved: Saved
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    available_at: datetime | None
+    forked_from: ForkedFrom | None
+
+
+class OpenGate(Schema):
+    id: UUID
+    step: str
+    kind: str
+    title: str
+    due_at: datetime | None
+
+
+class RunDetail(RunOut):
+    input: Any
+    output: dict[str, Any] | None
+    gates: list[OpenGate]
+
+
+class RunList(Schema):
+    items: list[RunOut]
+    next: str | None
+
+
+class JournalEntry(Schema):
+    seq: int
+    kind: Kind
+    step: str
+    attempt: int | None
+    at: datetime
+    started_at: datetime | None = None
+    duration_ms: float | None = None
+    by: str | None = None
+    detail: Any
+
+
+class Journal(Schema):
+    items: list[JournalEntry]
+    next: int | None
+
+
+class LogLine(Schema):
+    seq: int
+    step: str
+    attempt: int | None
+    at: datetime
+    level: str
+    message: str
+    fields: dict[str, Any]
+
+
+class Logs(Schema):
+    items: list[LogLine]
+    next: int | None

@@ -1,0 +1,79 @@
+"""Writing the journal: one counter, one chain."""
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from runs.models import Kind
+from workflows import codec
+
+TEXT_LIMIT = 64 * 1024  # bytes of an error text or a traceback
+
+# The link is made by PostgreSQL under the row's lock, from the digest as it then is (docs/concepts.md, "digest").
+NEXT_LINK = "sha256(digest || int8send(seq + 1) || %(content_hash)s)"
+
+_RECORD = f"""
+WITH moved AS (
+    UPDATE runs_run SET seq = seq + 1, digest = {NEXT_LINK}, updated_at = holdfast_now()
+    WHERE id = %(run)s RETURNING seq, digest
+)
+INSERT INTO runs_event (run_id, seq, kind, step, attempt, by, detail, started_at, at, content_hash, digest)
+SELECT %(run)s, moved.seq, %(kind)s, %(step)s, %(attempt)s, %(by)s, %(detail)s, %(started_at)s, holdfast_now(),
+       %(content_hash)s, moved.digest
+FROM moved RETURNING seq
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event to be written. ``by`` is who acted: a user name, ``policy``, ``sweeper``, or empty."""
+
+    kind: Kind
+    step: str = ""
+    attempt: int | None = None
+    by: str = ""
+    detail: Any = None
+    started_at: Any = None
+
+    def stored(self) -> dict[str, Any]:
+        """The columns, with the content hash over the bytes as they are stored."""
+        detail = codec.dumps({} if self.detail is None else self.detail).decode()
+        parts = [str(self.kind), self.step, self.attempt, self.by, detail]
+        return {
+            "kind": str(self.kind),
+            "step": self.step,
+            "attempt": self.attempt,
+            "by": self.by,
+            "detail": detail,
+            "started_at": self.started_at,
+            "content_hash": content_hash(parts),
+        }
+
+
+def record(run_id: uuid.UUID, entry: Entry) -> int:
+    """Append one event to the run's journal and return its ``seq``. Call it in the transaction of the fact itself."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, {"run": run_id, **entry.stored()})
+        row = cursor.fetchone()
+    if row is None:
+        raise LookupError(f"run {run_id} is gone")
+    return int(row[0])
+
+
+def content_hash(parts: list[Any], *blobs: bytes | None) -> bytes:
+    """SHA-256 over the JSON of ``parts`` and each blob, every one preceded by its length in 8 bytes."""
+    digest = hashlib.sha256()
+    for blob in (codec.dumps(parts), *blobs):
+        digest.update(len(blob or b"").to_bytes(8, "big") + (blob or b""))
+    return digest.digest()
+
+
+def clean(text: str) -> str:
+    """An error's text as PostgreSQL can hold it: no NUL, no lone surrogate, at most 64 KB."""
+    data = text.replace("\0", "␀").encode(errors="replace")
+    if len(data) > TEXT_LIMIT:
+        data = data[:TEXT_LIMIT] + " … (cut)".encode()
+    return data.decode(errors="replace")

@@ -1,0 +1,65 @@
+"""What a step is given beside the state."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of a gate. ``action`` holds the approved (or edited) arguments; ``by`` is a user name or ``policy``."""
+
+    verdict: str
+    by: str
+    comment: str
+    action: Mapping[str, Any] | None
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One finished branch as the join sees it."""
+
+    index: int
+    arg: Any
+    ok: bool
+    error: str | None
+
+
+class Ctx(ABC):
+    """The step's view of its run."""
+
+    run_id: str
+    step: str
+    attempt: int
+    idempotency_key: str
+    effect_key: str | None
+    decision: Decision | None
+    decisions: Mapping[str, Decision]
+    signal: Any
+    branches: Sequence[Branch]
+    saved: Any
+
+    @abstractmethod
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Show how far the step is, 0 to 1. Not recorded; may be called often."""
+
+    @abstractmethod
+    def stream(self, text: str) -> None:
+        """Show text as it is made. Not recorded; may be called often."""
+
+    @abstractmethod
+    def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        """Record a line; it is stored with the step's checkpoint, or with the attempt's failure."""
+
+    @abstractmethod
+    def usage(
+        self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0
+    ) -> None:
+        """Add to what the step used. May be called several times."""
+
+    @abstractmethod
+    def save(self, value: Any) -> None:
+        """Store a JSON value (up to 64 KB) at once; the next attempt and ``verify`` read it as ``saved``."""

@@ -1,0 +1,305 @@
+"""A workflow: its state schema and its steps, defined by decorators."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from workflows import registry
+from workflows.answers import check_verdicts
+from workflows.durations import Duration, seconds
+from workflows.errors import RegistrationError
+from workflows.policy import Policy
+from workflows.retry import Retry
+from workflows.state import State
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+RESERVED = ("end", "next", "roll_back")
+DEFAULT_TIMEOUT = 300.0
+UNKNOWN_CHOICES = ("ask", "retry", "fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One named unit of work, as registered. ``is_effect``: it changes the world outside."""
+
+    name: str
+    function: Callable[..., Any]
+    where: str
+    retry: Retry = Retry()
+    timeout: float = DEFAULT_TIMEOUT
+    then: tuple[str, ...] = ()
+    needs: tuple[str, ...] | None = None
+    was: tuple[str, ...] = ()
+    is_effect: bool = False
+    verify: Callable[..., Any] | None = None
+    confirm: bool = False
+    check_first: bool = False
+    settle: float = 5.0
+    on_unknown: str = "ask"
+    compensate: Callable[..., Any] | None = None
+    approved_by: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "effect" if self.is_effect else "step"
+
+    def targets(self) -> tuple[str, ...]:
+        return self.then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(Step):
+    """A step at which the run waits for people, when ``when(state)`` says so."""
+
+    when: Callable[..., Any] | None = None
+    policy: Policy = field(default_factory=Policy)
+    verdicts: tuple[str, ...] = ("approve", "reject")
+    on_reject: str = "end"
+    on_respond: str | None = None
+    revalidate: Callable[..., Any] | None = None
+
+    @property
+    def kind(self) -> str:
+        return "gate"
+
+    def targets(self) -> tuple[str, ...]:
+        return (*self.then, self.on_reject, *((self.on_respond,) if self.on_respond else ()))
+
+
+class Workflow:
+    """A named, versioned definition. Creating one registers it; steps run in the order of definition."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: type[State],
+        version: str,
+        output: type[Any] | None = None,
+        retention: Duration | None = None,
+        expires: Duration | None = None,
+        max_steps: int = 10_000,
+        max_cost_usd: float | None = None,
+        on_limit: str = "hold",
+        on_failure: str = "stop",
+        deadline: Duration | None = None,
+    ) -> None:
+        self.where = _caller()
+        self.name, self.state, self.version, self.output = name, state, str(version), output
+        self.max_steps, self.max_cost_usd, self.on_limit, self.on_failure = max_steps, max_cost_usd, on_limit, on_failure
+        try:
+            self.retention, self.expires, self.deadline = (
+                None if value is None else seconds(value) for value in (retention, expires, deadline)
+            )
+        except ValueError as error:
+            raise self.error("", str(error)) from None
+        self.steps: dict[str, Step] = {}
+        self._check()
+        registry.register(self)
+
+    @overload
+    def step(self, function: Function, /) -> Function: ...
+    @overload
+    def step(
+        self,
+        *,
+        name: str | None = None,
+        retry: Retry = ...,
+        timeout: Duration = ...,
+        then: Sequence[str] = ...,
+        needs: Sequence[str] | None = ...,
+        was: Sequence[str] = ...,
+    ) -> Callable[[Function], Function]: ...
+    def step(self, function: Any = None, /, **options: Any) -> Any:
+        """Define a step: ``(state)`` or ``(state, ctx)``, plain or async, returning updates or what comes next."""
+        return self._decorated(Step, function, options)
+
+    @overload
+    def effect(self, function: Function, /) -> Function: ...
+    @overload
+    def effect(
+        self,
+        *,
+        name: str | None = None,
+        verify: Callable[..., Any] | None = None,
+        confirm: bool = False,
+        check_first: bool = False,
+        settle: Duration = ...,
+        on_unknown: str = "ask",
+        compensate: Callable[..., Any] | None = None,
+        approved_by: str | None = None,
+        retry: Retry = ...,
+        timeout: Duration = ...,
+        then: Sequence[str] = ...,
+        needs: Sequence[str] | None = ...,
+        was: Sequence[str] = ...,
+    ) -> Callable[[Function], Function]: ...
+    def effect(self, function: Any = None, /, **options: Any) -> Any:
+        """Define a step that changes the world outside, so that it is verified before it is ever tried again."""
+        return self._decorated(Step, function, {**options, "is_effect": True})
+
+    @overload
+    def gate(self, function: Function, /) -> Function: ...
+    @overload
+    def gate(
+        self,
+        *,
+        name: str | None = None,
+        when: Callable[..., Any] | None = None,
+        policy: Policy = ...,
+        verdicts: Sequence[str] = ...,
+        on_reject: str = "end",
+        on_respond: str | None = None,
+        revalidate: Callable[..., Any] | None = None,
+        retry: Retry = ...,
+        timeout: Duration = ...,
+        was: Sequence[str] = ...,
+    ) -> Callable[[Function], Function]: ...
+    def gate(self, function: Any = None, /, **options: Any) -> Any:
+        """Define a point where the run waits for people; the function returns the Proposal that they see."""
+        return self._decorated(Gate, function, options)
+
+    def first(self) -> str:
+        return next(iter(self.steps))
+
+    def after(self, name: str) -> str | None:
+        """The step that follows ``name`` in the order of definition, or None at the end."""
+        names = list(self.steps)
+        index = names.index(name) + 1
+        return names[index] if index < len(names) else None
+
+    def current_name(self, name: str) -> str | None:
+        """The name that the step once called ``name`` has in this version, or None when it is gone."""
+        if name in self.steps:
+            return name
+        return next((step.name for step in self.steps.values() if name in step.was), None)
+
+    def finish(self) -> None:
+        """Check what can be checked only once all steps are known. Raises RegistrationError."""
+        if not self.steps:
+            raise self.error("", "it has no steps; define at least one with @workflow.step")
+        for step in self.steps.values():
+            for target in step.targets():
+                self._check_target(step, target)
+            for name in step.needs or ():
+                if name not in self.state.model_fields:
+                    raise self.error(step.name, f"needs={name!r} is no field of {self.state.__name__}")
+            if step.approved_by is not None and not isinstance(self.steps.get(step.approved_by), Gate):
+                raise self.error(step.name, f"approved_by={step.approved_by!r} is no gate of this workflow")
+
+    def graph(self) -> dict[str, Any]:
+        """Nodes and edges for drawing: ``{"nodes": [{name, kind}], "edges": [{from, to, label}]}``."""
+        edges: list[dict[str, str]] = []
+        for step in self.steps.values():
+            following = step.then or (self.after(step.name) or "end",)
+            edges += [{"from": step.name, "to": target, "label": ""} for target in following]
+            if isinstance(step, Gate):
+                edges.append({"from": step.name, "to": step.on_reject, "label": "reject"})
+                if step.on_respond:
+                    edges.append({"from": step.name, "to": step.on_respond, "label": "respond"})
+        return {"nodes": [{"name": step.name, "kind": step.kind} for step in self.steps.values()], "edges": edges}
+
+    def error(self, step: str, text: str) -> RegistrationError:
+        place = f"step {step!r} of workflow {self.name!r}" if step else f"workflow {self.name!r}"
+        where = self.steps[step].where if step in self.steps else self.where
+        return RegistrationError(f"{where}: {place}: {text}")
+
+    def _decorated(self, kind: type[Step], function: Any, options: dict[str, Any]) -> Any:
+        if function is not None:
+            self._add(kind, function, options)
+            return function
+
+        def decorate(inner: Function) -> Function:
+            self._add(kind, inner, options)
+            return inner
+
+        return decorate
+
+    def _add(self, kind: type[Step], function: Callable[..., Any], options: dict[str, Any]) -> None:
+        options = dict(options)
+        name = options.pop("name", None) or function.__name__
+        where = _place(function)
+        try:
+            step = _build(kind, name, function, where, options)
+        except (TypeError, ValueError) as error:
+            raise RegistrationError(f"{where}: step {name!r} of workflow {self.name!r}: {error}") from None
+        if name in self.steps:
+            raise RegistrationError(
+                f"{where}: step {name!r} of workflow {self.name!r} is defined twice "
+                f"(first in {self.steps[name].where}); rename one, or give it name=…"
+            )
+        if name in RESERVED:
+            raise RegistrationError(f"{where}: {name!r} is a reserved name; rename the step, or give it name=…")
+        self.steps[name] = step
+
+    def _check(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not self.name.replace("-", "_").isidentifier():
+            raise self.error("", "its name must be a word of letters, digits, - and _")
+        if not (isinstance(self.state, type) and issubclass(self.state, State)):
+            raise self.error("", f"state={self.state!r}: a subclass of workflows.State was expected")
+        if self.on_limit not in ("hold", "fail"):
+            raise self.error("", f"on_limit={self.on_limit!r}: 'hold' or 'fail' was expected")
+        if self.on_failure not in ("stop", "roll_back"):
+            raise self.error("", f"on_failure={self.on_failure!r}: 'stop' or 'roll_back' was expected")
+        if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise self.error("", f"max_steps={self.max_steps!r}: a whole number from 1 was expected")
+
+    def _check_target(self, step: Step, target: str) -> None:
+        allowed = (*self.steps, "end", *(("next", "roll_back") if isinstance(step, Gate) else ()))
+        if target not in allowed:
+            raise self.error(step.name, f"it leads to {target!r}, which is no step; known are {', '.join(self.steps)}")
+
+
+def _build(kind: type[Step], name: str, function: Callable[..., Any], where: str, options: dict[str, Any]) -> Step:
+    for key in ("timeout", "settle"):
+        if key in options:
+            options[key] = seconds(options[key])
+    if options.get("timeout") == 0:
+        raise ValueError("timeout=0 would end every attempt at once")
+    for key in ("then", "needs", "was", "verdicts"):
+        if isinstance(options.get(key), str):
+            raise ValueError(f"{key}={options[key]!r}: a list was expected")
+        if options.get(key) is not None:
+            options[key] = tuple(options[key])
+    if "verdicts" in options:
+        check_verdicts(options["verdicts"])
+        if "respond" in options["verdicts"] and not options.get("on_respond"):
+            raise ValueError("the verdict 'respond' needs on_respond=…, the step that reads the words")
+    if options.get("on_unknown", "ask") not in UNKNOWN_CHOICES:
+        raise ValueError(f"on_unknown={options['on_unknown']!r}: one of {', '.join(UNKNOWN_CHOICES)} was expected")
+    _takes(function, "step")
+    for key in ("verify", "compensate", "when", "revalidate"):
+        if options.get(key) is not None:
+            _takes(options[key], key)
+    return kind(name=name, function=function, where=where, **options)
+
+
+def _takes(function: Callable[..., Any], role: str) -> int:
+    """How many of (state, ctx) ``function`` takes. Raises ValueError when it takes none or more than two."""
+    count = takes(function)
+    if count not in (1, 2):
+        raise ValueError(f"{role} {getattr(function, '__name__', function)!r} must take (state) or (state, ctx)")
+    return count
+
+
+def takes(function: Callable[..., Any]) -> int:
+    """How many positional arguments ``function`` can be given, at most 2; 0 when none or when more are required."""
+    positional = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [parameter for parameter in positional if parameter.default is parameter.empty]
+    return 0 if len(required) > 2 else min(len(positional), 2)
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code else repr(function)
+
+
+def _caller() -> str:
+    frame = inspect.stack()[2]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

@@ -1,0 +1,63 @@
+"""How an author tells the engine what an error means, and how a definition is refused."""
+
+import datetime as dt
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+
+class RegistrationError(Exception):
+    """A definition cannot work. The text names the file, the step and the remedy."""
+
+
+class Transient(Exception):
+    """Certainly did not happen; worth trying again, at the earliest after ``retry_after`` seconds."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Permanent(Exception):
+    """Certainly did not happen, and will not when tried again: the run fails at once."""
+
+
+class Ambiguous(Exception):
+    """It may have happened: an effect is verified before it is tried again."""
+
+
+class _Response(Protocol):
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def headers(self) -> object: ...
+
+
+def from_http(response: _Response) -> Exception | None:
+    """The error that an HTTP response stands for, or None for 2xx and 3xx. Works with httpx and requests.
+
+    408, 429 and 503 say that nothing was done (``Retry-After`` is honoured); other 4xx are permanent; other 5xx
+    leave open whether the server acted. ``raise errors.from_http(response)`` after a check for success.
+    """
+    code = response.status_code
+    if code < 400:
+        return None
+    text = f"HTTP {code}: {response.text[:500]}"
+    if code in (408, 429, 503):
+        return Transient(text, retry_after=_retry_after(response))
+    return Permanent(text) if code < 500 else Ambiguous(text)
+
+
+def _retry_after(response: _Response) -> float | None:
+    """Seconds from ``Retry-After``, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
+    text = getattr(response.headers, "get", dict[str, str]().get)("retry-after")
+    if not text:
+        return None
+    if str(text).isdigit():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(str(text))
+    except ValueError:
+        return None
+    return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
