@@ -1,5 +1,6 @@
 """The sandbox service as the demo's workflows call it."""
 
+import functools
 import os
 from typing import Any
 
@@ -13,9 +14,8 @@ TIMEOUT = 5.0  # seconds
 
 def call(method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Any:
     """The JSON answer. A lost reply is Ambiguous, what was certainly not done is Transient or Permanent."""
-    url = os.environ.get("HOLDFAST_SANDBOX_URL", "http://127.0.0.1:8001")
     try:
-        response = httpx.request(method, url + path, headers=headers, timeout=TIMEOUT, **options)
+        response = _client(os.getpid()).request(method, path, headers=headers, **options)
     except httpx.ConnectError as error:
         raise Transient(f"the sandbox cannot be reached: {error}") from error
     except httpx.TransportError as error:
@@ -23,3 +23,9 @@ def call(method: str, path: str, *, headers: dict[str, str] | None = None, **opt
     if (problem := from_http(response)) is not None:
         raise problem
     return response.json()
+
+
+@functools.cache
+def _client(pid: int) -> httpx.Client:
+    """One client a process: a forked worker must not share its parent's sockets."""
+    return httpx.Client(base_url=os.environ.get("HOLDFAST_SANDBOX_URL", "http://127.0.0.1:8001"), timeout=TIMEOUT)

@@ -52,6 +52,8 @@ class Storage:
 class Handler(BaseHTTPRequestHandler):
     storage: Storage
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body leave in one packet
 
     def do_GET(self) -> None:
         url = urlparse(self.path)

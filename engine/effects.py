@@ -47,7 +47,7 @@ def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked:
         return Asked(Unknown(f"verify failed: {value.type}: {value.message}"), now)
     if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
         return Asked(Unknown(f"verify returned {type(value).__name__}"), now)
-    if isinstance(value, NotHappened) and run.doubt_at is not None:
+    if isinstance(value, (NotHappened, Partly)) and run.doubt_at is not None:
         believed_at = run.doubt_at + timedelta(seconds=step.settle)
         return Asked(value, now, max(0.0, (believed_at - now).total_seconds()))
     return Asked(value, now)

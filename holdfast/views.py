@@ -11,6 +11,9 @@ from engine import health
 from runs.moves import Status
 
 
+TOKENS = ("paper", "surface", "sunken", "line", "line-strong", "ink", "ink-quiet", "link", "act", "good", "bad", "move")
+
+
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
     return JsonResponse({"ok": True})
@@ -49,4 +52,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
 @staff_member_required(login_url="sign-in")
 def design(request: HttpRequest) -> HttpResponse:
     """The living page of the visual language."""
-    return render(request, "design.html", {"statuses": list(Status)})
+    return render(request, "design.html", {"statuses": list(Status), "tokens": TOKENS})

@@ -1,6 +1,7 @@
 """A run and the events of its life. Checkpoints, which share the run's one counter, are the next app's."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -110,6 +111,24 @@ class Run(models.Model):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def took_ms(self) -> float | None:
+        """From creation to the end, in milliseconds; None while it is unfinished."""
+        return (self.finished_at - self.created_at).total_seconds() * 1000 if self.finished_at else None
+
+    @property
+    def since(self) -> datetime:
+        """Since when it has been where it is."""
+        return self.step_started_at or self.updated_at
+
+    @property
+    def is_waiting_to_retry(self) -> bool:
+        return self.status == Status.QUEUED and self.available_at > self.updated_at + timedelta(seconds=1)
 
     @property
     def can_cancel(self) -> bool:

@@ -255,7 +255,10 @@ class Workflow:
 def _build(kind: type[Step], name: str, function: Callable[..., Any], where: str, options: dict[str, Any]) -> Step:
     for key in ("timeout", "settle"):
         if key in options:
-            options[key] = seconds(options[key])
+            try:
+                options[key] = seconds(options[key])
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
     if options.get("timeout") == 0:
         raise ValueError("timeout=0 would end every attempt at once")
     for key in ("then", "needs", "was", "verdicts"):

@@ -1,2 +1,124 @@
+"""Filters and marks that every page uses."""
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from runs import markdown as agent_markdown
+from runs import words
+
 register = template.Library()
+
+MARKS = {
+    "queued": "◌",
+    "running": "◐",
+    "waiting": "◆",
+    "held": "‖",
+    "succeeded": "●",
+    "failed": "✕",
+    "rejected": "⊘",
+    "cancelled": "–",
+    "rolling_back": "↶",
+    "rolled_back": "↶",
+    "open": "◆",
+    "decided": "●",
+    "withdrawn": "–",
+}
+ENTRY_MARKS = {
+    "checkpoint": "●",
+    "attempt_failed": "✕",
+    "worker_lost": "⚡",
+    "verified": "?",
+    "gate_opened": "◆",
+    "decided": "◆",
+    "held": "‖",
+    "ended": "■",
+}
+
+
+@register.simple_tag
+def status(name: str, words: str = "") -> SafeString:
+    """A status: a shape and a word beside its colour."""
+    mark = '<span class="status" data-status="{}"><span class="status-mark" aria-hidden="true">{}</span>{}</span>'
+    return format_html(mark, name, MARKS.get(name, "·"), words or str(name).replace("_", " "))
+
+
+@register.simple_tag
+def moment(at: datetime | str | None, style: str = "relative") -> SafeString | str:
+    """A time that keeps ticking, with the exact one on hover."""
+    if not at:
+        return ""
+    when = datetime.fromisoformat(at) if isinstance(at, str) else at
+    exact = when.strftime("%Y-%m-%d %H:%M:%S UTC")
+    mark = '<time datetime="{}" data-style="{}" title="{}">{}</time>'
+    return format_html(mark, when.isoformat(), style, exact, when.strftime("%H:%M:%S"))
+
+
+@register.filter
+def money(value: Any) -> str:
+    amount = Decimal(str(value or 0))
+    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+
+
+@register.filter
+def thousands(value: Any) -> str:
+    number = int(value or 0)
+    return f"{number / 1000:.1f} k" if number >= 1000 else str(number)
+
+
+@register.filter
+def in_words(entry: dict[str, Any]) -> str:
+    return words.entry_in_words(entry)
+
+
+@register.filter
+def took(milliseconds: Any) -> str:
+    return words.duration(milliseconds) if isinstance(milliseconds, (int, float)) else ""
+
+
+@register.filter
+def entry_mark(kind: str) -> str:
+    return ENTRY_MARKS.get(kind, "·")
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON for reading. Plain text: the template escapes it."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def is_plain(value: Any) -> bool:
+    """Whether a value is short enough to stand in a line."""
+    return not isinstance(value, (dict, list)) and len(str(value)) <= 200
+
+
+@register.filter
+def is_plain_list(value: Any) -> bool:
+    """Whether a value is a list of short plain values, which reads best as lines."""
+    return isinstance(value, list) and bool(value) and all(is_plain(item) for item in value)
+
+
+@register.filter
+def inline(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@register.filter
+def size_of(value: Any) -> str:
+    """What a folded value holds, in words."""
+    if isinstance(value, list):
+        return f"list of {len(value)}"
+    if isinstance(value, dict):
+        return f"object of {len(value)}"
+    return f"text of {len(str(value))} characters"
+
+
+@register.filter(name="markdown")
+def markdown_filter(text: str) -> SafeString:
+    return agent_markdown.render(text)

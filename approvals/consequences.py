@@ -1,0 +1,63 @@
+"""What will happen on each verdict, as Holdfast knows it: from the workflow's definition, not from what it wrote."""
+
+from typing import Any
+
+from approvals.models import Gate, GateKind, Verdict, in_words
+from workflows import Workflow, registry
+from workflows.durations import words
+
+UNDECIDED = "If nobody decides in time: "
+
+
+def consequences(gate: Gate) -> dict[str, str]:
+    """A sentence per verdict that the gate allows, and one for its timeout."""
+    try:
+        workflow = registry.version(gate.run.workflow, gate.run.version)
+    except registry.WorkflowUnknown:
+        return {}
+    if gate.kind == GateKind.OUTCOME:
+        found = {
+            Verdict.HAPPENED: "The run goes on with the next step; nothing is sent again.",
+            Verdict.NOT_HAPPENED: f"“{gate.step}” runs again, with the same idempotency key.",
+            Verdict.FAIL: "The run ends as failed. Nothing more happens.",
+        }
+    else:
+        following = gate.goto or workflow.after(gate.step) or "end"
+        found = {
+            Verdict.APPROVE: _goes_on(workflow, following),
+            Verdict.EDIT: f"Your changes are set in the state, then: {_goes_on(workflow, following)}",
+            Verdict.REJECT: _rejected(workflow, gate.on_reject, following),
+            Verdict.RESPOND: f"Your words go to the agent, which goes on at “{gate.on_respond}”.",
+        }
+    shown = {str(verdict): text for verdict, text in found.items() if verdict in gate.verdicts}
+    return {**shown, "timeout": timeout_in_words(gate.on_timeout) if gate.due_at else "This gate waits until somebody decides."}
+
+
+def _goes_on(workflow: Workflow, step: str) -> str:
+    if step == "end" or step not in workflow.steps:
+        return "The run ends as succeeded."
+    following = workflow.steps[step]
+    if not following.is_effect:
+        return f"“{step}” runs next; it changes nothing outside."
+    undo = "it can be undone" if following.compensate else "it cannot be undone by Holdfast"
+    return f"“{step}” runs next. It changes the world outside, and {undo}."
+
+
+def _rejected(workflow: Workflow, target: str, following: str) -> str:
+    if target == "end":
+        return "The run ends as rejected. Nothing more happens."
+    return _goes_on(workflow, following if target == "next" else target)
+
+
+def timeout_in_words(choice: Any) -> str:
+    """What the policy does when nobody decides in time."""
+    if isinstance(choice, dict):
+        names = [name.partition(":")[2] for name in choice["escalate"]]
+        later = timeout_in_words(choice["then"]).removeprefix(UNDECIDED)
+        return f"{UNDECIDED}{in_words(names)} may decide too, for {words(choice['timeout'])}; after that: {later}"
+    return {
+        "reject": f"{UNDECIDED}rejected.",
+        "approve": f"{UNDECIDED}approved without a person.",
+        "fail": f"{UNDECIDED}the run fails.",
+        "keep": f"{UNDECIDED}it goes on waiting.",
+    }.get(str(choice), "")

@@ -1,0 +1,107 @@
+"""The inbox, and one gate."""
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from approvals.consequences import consequences
+from approvals.models import Gate, GateStatus
+from approvals.refusals import InvalidDecision, NotYours, Refused
+from approvals.services.deciding import closed_in_words, decide, votes
+from runs.schema_form import SchemaForm, form_for
+from workflows import registry
+from workflows import state as states
+
+TABS = {"mine": "Mine", "open": "All open", "history": "History"}
+PAGE = 100
+
+
+@login_required
+def gate_list(request: HttpRequest) -> HttpResponse:
+    tab = request.GET.get("tab", "mine")
+    tab = tab if tab in TABS else "mine"
+    gates = Gate.objects.visible_to(request.user).for_list()
+    if tab == "mine":
+        gates = gates.decidable_by(request.user)
+    elif tab == "open":
+        gates = gates.open()
+    else:
+        gates = gates.exclude(status=GateStatus.OPEN).order_by("-final_at")
+    template = "gates/list.html#gates" if request.htmx else "gates/list.html"  # type: ignore[attr-defined]
+    return render(request, template, {"gates": gates[:PAGE], "tab": tab, "tabs": TABS})
+
+
+@login_required
+def gate_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+    gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
+    return _page(request, gate)
+
+
+@login_required
+@require_POST
+def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+    """Decide. A lost race shows the gate as it now is, with 409; what was typed stays."""
+    gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
+    verdict, args = request.POST.get("verdict", ""), None
+    form = _edit_form(gate, request.POST if verdict == "edit" else None)
+    if verdict in ("edit", "happened") and form is not None:
+        if not form.is_valid():
+            return _page(request, gate, form=form, status=422)
+        args = form.values()
+    elif verdict == "happened":
+        args = {}
+    version = request.POST.get("version", "")
+    try:
+        decide(
+            gate_id,
+            by=request.user,
+            verdict=verdict,
+            args=args,
+            comment=request.POST.get("comment", ""),
+            version=int(version) if version.isdigit() else None,
+            proposal_hash=request.POST.get("proposal_hash"),
+            channel="page",
+        )
+    except InvalidDecision as error:
+        return _page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
+    except NotYours as error:
+        return _page(request, gate, status=403, refused=str(error), typed=request.POST)
+    except Refused as error:
+        gate = Gate.objects.select_related("run").get(pk=gate_id)
+        return _page(request, gate, status=409, refused=str(error), typed=request.POST)
+    return redirect("gate-detail", gate_id=gate_id)
+
+
+def _page(
+    request: HttpRequest, gate: Gate, *, form: SchemaForm | None = None, status: int = 200, refused: str = "",
+    typed: Any = None,
+) -> HttpResponse:  # fmt: skip
+    schema = registry.schema(gate.run.workflow, gate.run.version)
+    mine = Gate.objects.decidable_by(request.user)
+    decidable = gate.is_open and mine.filter(pk=gate.pk).exists()
+    context = {
+        "gate": gate,
+        "run": gate.run,
+        "form": form or _edit_form(gate, None),
+        "shown": states.masked(schema, gate.context),
+        "decisions": gate.decisions.all(),
+        "votes": votes(gate),
+        "decidable": decidable,
+        "why_not": "" if decidable or not gate.is_open else gate.why_not(request.user) or "Your vote is in.",
+        "closed": "" if gate.is_open else closed_in_words(gate),
+        "consequences": consequences(gate),
+        "refused": refused,
+        "typed": typed or {},
+        "next_gate": mine.exclude(pk=gate.pk).for_list().first(),
+    }
+    return render(request, "gates/detail.html", context, status=status)
+
+
+def _edit_form(gate: Gate, data: Any) -> SchemaForm | None:
+    if gate.action is None or "edit" not in gate.verdicts or not gate.action["schema"].get("properties"):
+        return None
+    return form_for(gate.action["schema"])(data, initial=gate.action["args"])

@@ -1,0 +1,125 @@
+"""Pages that start a run and control it."""
+
+import json
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from engine.services import controls, starting
+from runs.access import NotPermitted, may, require
+from runs.models import Run
+from runs.schema_form import SchemaForm, form_for
+from runs.services.moves import MoveRefused
+from workflows import Workflow, codec, registry
+
+CONTROLS = {"cancel": controls.cancel, "hold": controls.hold, "release": controls.release, "retry": controls.retry}
+
+
+@login_required
+def workflow_list(request: HttpRequest) -> HttpResponse:
+    may_start = may(request.user, "operate")
+    return render(request, "runs/choose.html", {"workflows": registry.all_newest(), "may_start": may_start})
+
+
+@login_required
+def run_create(request: HttpRequest, name: str) -> HttpResponse:
+    """A form from the workflow's schema, or JSON; 422 shows it again with what was typed."""
+    try:
+        require(request.user, "operate")
+        workflow = registry.newest(name)
+    except registry.WorkflowUnknown as error:
+        raise Http404(str(error)) from None
+    except NotPermitted as error:
+        return render(request, "error.html", {"title": "Not permitted", "text": str(error)}, status=403)
+    form = form_for(workflow.state.model_json_schema())(request.POST or None, request.FILES or None)
+    if request.method != "POST":
+        return _form_page(request, workflow, form)
+    if request.POST.get("how") == "json":
+        return _start_from_json(request, workflow, form)
+    if not form.is_valid():
+        return _form_page(request, workflow, form, status=422)
+    return _start(request, workflow, form, form.values())
+
+
+def _start_from_json(request: HttpRequest, workflow: Workflow, form: SchemaForm) -> HttpResponse:
+    text = request.POST.get("json", "")
+    try:
+        given = codec.loads(text)
+    except ValueError as error:
+        return _form_page(request, workflow, form_for(form.schema)(), status=422, json=text, json_error=str(error))
+    return _start(request, workflow, form_for(form.schema)(), given, json=text)
+
+
+def _start(request: HttpRequest, workflow: Workflow, form: SchemaForm, given: Any, **typed: str) -> HttpResponse:
+    key = request.POST.get("idempotency_key") or None
+    try:
+        run, _ = starting.start(workflow=workflow.name, input=given, by=request.user, idempotency_key=key)
+    except starting.InputInvalid as error:
+        errors = {path.removeprefix("input."): text for path, text in error.errors.items()}
+        if "json" in typed:
+            return _form_page(request, workflow, form, status=422, json_error=str(error), **typed)
+        form.add_errors(errors)
+        return _form_page(request, workflow, form, status=422)
+    except starting.KeyTaken as error:
+        return redirect("run-detail", run_id=error.run.pk)
+    return redirect("run-detail", run_id=run.pk)
+
+
+def _form_page(
+    request: HttpRequest, workflow: Workflow, form: SchemaForm, status: int = 200, json: str = "", json_error: str = ""
+) -> HttpResponse:
+    main = [field for field in form if field.field.required or field.help_text or field.errors]
+    other = [field for field in form if field not in main]
+    context = {
+        "workflow": workflow,
+        "form": form,
+        "main": main,
+        "other": other,
+        "json": json or _example(form),
+        "json_error": json_error,
+        "key": request.POST.get("idempotency_key") or uuid.uuid4(),
+    }
+    return render(request, "runs/start.html", context, status=status)
+
+
+def _example(form: SchemaForm) -> str:
+    required = form.schema.get("required", ())
+    return json.dumps({name: "…" for name in required}, indent=2, ensure_ascii=False)
+
+
+@login_required
+def control_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """What this person can do with the run now; the run page fetches it again when the status changes."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    return render(request, "runs/_controls.html", _controls(request, run))
+
+
+@login_required
+@require_POST
+def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> HttpResponse:
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    if control not in CONTROLS:
+        raise Http404
+    status, refused = 200, ""
+    try:
+        CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""))
+    except (MoveRefused, starting.InputInvalid) as error:
+        status, refused = 409, str(error)
+    except NotPermitted as error:
+        status, refused = 403, str(error)
+    run.refresh_from_db()
+    if not request.htmx and not refused:  # type: ignore[attr-defined]
+        return redirect("run-detail", run_id=run_id)
+    return render(request, "runs/_controls.html", {**_controls(request, run), "refused": refused}, status=status)
+
+
+def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
+    gates = list(run.gates.filter(status="open").order_by("ordinal"))
+    for gate in gates:
+        gate.run = run
+        gate.refusal = gate.why_not(request.user)
+    return {"run": run, "gates": gates, "may_operate": may(request.user, "operate")}

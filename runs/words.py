@@ -1,0 +1,98 @@
+"""Journal entries and durations in words, as a person reads them."""
+
+from typing import Any
+
+from workflows.durations import words
+
+VERDICTS = {
+    "approve": "approved",
+    "edit": "approved with changes",
+    "reject": "rejected",
+    "respond": "answered",
+    "happened": "says that it happened",
+    "not_happened": "says that it did not happen",
+    "fail": "ended the run",
+}
+
+
+def entry_in_words(entry: dict[str, Any]) -> str:
+    """One line. What a workflow wrote in it is text like any other: the template escapes it."""
+    found = _WORDS.get(entry["kind"])
+    return found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
+
+
+def duration(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else words(milliseconds / 1000)
+
+
+def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if not entry["step"]:
+        return "the run was created with this input"
+    return "" if detail["changed"] else "changed nothing"
+
+
+def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    error = detail["error"]
+    text = f"attempt {entry['attempt']} failed: {error['type']}: {error['message'][:500]}"
+    if "retry_in" in detail:
+        text += f" · tried again in {words(detail['retry_in'])} (of {detail['of']} attempts)"
+    return text
+
+
+def _lost(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if not detail["in_flight"]:
+        return "its worker was lost between two steps; the run goes on"
+    return f"its worker was lost in attempt {entry['attempt']}; the step is taken over, finished steps are kept"
+
+
+def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    reason = f" ({detail['reason'][:300]})" if detail.get("reason") else ""
+    return f"asked whether it had happened: {detail['answer']}{reason}"
+
+
+def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    return f"waits for {' or '.join(detail['asks'])}: “{detail['title']}”"
+
+
+def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    said = f": “{detail['comment'][:500]}”" if detail.get("comment") else ""
+    args = ", ".join(f"{name} {value}" for name, value in list((detail.get("args") or {}).items())[:5])
+    votes = f" · {detail['votes']}" if detail.get("votes") else ""
+    return f"{VERDICTS.get(detail['verdict'], detail['verdict'])}{f' ({args})' if args else ''}{said}{votes}"
+
+
+def _escalated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    return f"nobody decided in time; now also asks {', '.join(detail['to'])}"
+
+
+def _withdrawn(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    return f"gate “{detail['title']}” withdrawn: {detail['reason']}"
+
+
+def _because(verb: str) -> Any:
+    return lambda entry, detail: verb + (f": {detail['reason']}" if detail.get("reason") else "")
+
+
+def _ended(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    return f"the run has {detail['status']}" if detail["status"] in ("succeeded", "failed") else f"the run was {detail['status']}"
+
+
+_WORDS: dict[str, Any] = {
+    "checkpoint": _checkpoint,
+    "attempt_failed": _failed,
+    "worker_lost": _lost,
+    "verified": _verified,
+    "gate_opened": _opened,
+    "decided": _decided,
+    "escalated": _escalated,
+    "gate_withdrawn": _withdrawn,
+    "reminded": lambda entry, detail: "nobody decided in time; the gate stays open",
+    "held": _because("held"),
+    "released": _because("released"),
+    "cancelled": _because("cancelled"),
+    "retried": _because("tried again"),
+    "note": lambda entry, detail: detail.get("text", "") + (f": {detail['reason']}" if detail.get("reason") else ""),
+    "ended": _ended,
+}

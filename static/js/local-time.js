@@ -1,0 +1,39 @@
+// Times tick: "12 s ago", "in 42 min", "3 h 12 m". The exact one stays on hover.
+const UNITS = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+
+function length(seconds) {
+  const rest = Math.max(0, Math.round(seconds));
+  const index = UNITS.findIndex(([, size]) => rest >= size);
+  if (index < 0) return "0 s";
+  const [unit, size] = UNITS[index];
+  const small = UNITS[index + 1];
+  const more = small && Math.floor((rest % size) / small[1]);
+  return `${Math.floor(rest / size)} ${unit}` + (more && index < 3 ? ` ${more} ${small[0]}` : "");
+}
+
+function words(element, now) {
+  const at = new Date(element.dateTime);
+  const passed = (now - at) / 1000;
+  switch (element.dataset.style) {
+    case "clock": return at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+    case "age": return length(passed);
+    case "until": return passed < 0 ? `in ${length(-passed)}` : "overdue";
+    default: return passed < 2 ? "just now" : `${length(passed)} ago`;
+  }
+}
+
+function tick(root = document) {
+  const now = Date.now();
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const text = words(element, now);
+    if (element.textContent !== text) element.textContent = text;
+    if (!element.dataset.local) {
+      element.dataset.local = "yes";
+      element.title = new Date(element.dateTime).toLocaleString() + " · " + element.dateTime;
+    }
+  }
+}
+
+tick();
+setInterval(tick, 1000);
+document.addEventListener("htmx:after:swap", () => tick());

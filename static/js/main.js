@@ -1,0 +1,6 @@
+// One behaviour a file; every page works without them.
+import "./local-time.js";
+import "./live-tail.js";
+import "./progress.js";
+import "./run-news.js";
+import "./gate-news.js";

@@ -1,0 +1,137 @@
+"""People, runs and a worker to drive them."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection, connections
+
+from approvals.models import Gate
+from approvals.services.deciding import decide
+from engine import lease, stretch
+from engine.services import starting
+from runs import bell
+from runs.models import Run
+from tests import flows
+
+PEOPLE = {
+    "alice": ["operator"],
+    "bob": ["approver", "finance"],
+    "erin": ["approver", "finance"],
+    "carol": ["admin"],
+    "dave": ["viewer"],
+    "mallory": [],
+}
+
+
+class People(dict[str, User]):
+    def __getattr__(self, name: str) -> User:
+        return self[name]
+
+
+@pytest.fixture
+def people(db: None) -> People:
+    """alice operates, bob and erin approve, carol administers, dave views, mallory is outside."""
+    found = People()
+    for name, groups in PEOPLE.items():
+        user = User.objects.create(username=name)
+        user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
+        found[name] = user
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quiet_bells(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """In-process tests drive their worker themselves; the bells that would have been rung are kept."""
+    rung: list[Any] = []
+    monkeypatch.setattr(bell, "ring", lambda run_id=None: rung.append(run_id) or True)
+    flows.calls.clear()
+    flows.script.clear()
+    return rung
+
+
+def new_lease() -> tuple[int, psycopg.Connection[Any]]:
+    """A lease like a worker's, on a connection that a test can close to play the worker's death."""
+    parameters = {**connection.get_connection_params()}
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    held: psycopg.Connection[Any] = psycopg.connect(**parameters, autocommit=True)
+    key = uuid.uuid4().int >> 66
+    held.execute("SELECT pg_advisory_lock(%s)", [key])
+    return key, held
+
+
+@pytest.fixture
+def worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., bool]]:
+    """``worker(run)`` carries the run on as a run worker would, in this process; with nothing, whatever is due."""
+    key, held = new_lease()
+    monkeypatch.setattr(lease, "hold", lambda: key)
+    yield lambda run=None: stretch.advance(run.pk if run is not None else None)
+    held.close()
+
+
+@pytest.fixture
+def make_run(people: People) -> Callable[..., Run]:
+    def make(workflow: str = "t-line", by: str = "alice", **given: Any) -> Run:
+        return starting.start(workflow=workflow, input=given, by=people[by])[0]
+
+    return make
+
+
+@pytest.fixture
+def make_gate(make_run: Callable[..., Run], worker: Callable[..., bool]) -> Callable[..., Gate]:
+    """A run that waits at its gate."""
+
+    def make(workflow: str = "t-gated", **given: Any) -> Gate:
+        run = make_run(workflow, **({"amount": 400} | given))
+        worker(run)
+        return Gate.objects.filter(run=run).order_by("ordinal").first()  # type: ignore[return-value]
+
+    return make
+
+
+@pytest.fixture
+def answer(people: People) -> Callable[..., Any]:
+    """``answer(gate, "bob", "approve")``: decide with what is to be seen now."""
+
+    def take(gate: Gate, by: str, verdict: str, **more: Any) -> Any:
+        gate.refresh_from_db()
+        seen = {"version": gate.version, "proposal_hash": gate.proposal_hash}
+        return decide(gate.pk, by=people[by], verdict=verdict, channel="api", **{**seen, **more})
+
+    return take
+
+
+def kinds(run: Run) -> list[str]:
+    """The run's journal in short: ``["checkpoint", "checkpoint assess", …]``."""
+    from runs import reading
+
+    entries = reading.journal(Run.objects.get(pk=run.pk), limit=1000)
+    assert [entry["seq"] for entry in entries] == list(range(len(entries)))
+    return [f"{entry['kind']} {entry['step']}".strip() for entry in entries]
+
+
+def together(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Run ``act(0..count-1)`` in real threads that start at one moment; each result, or the exception."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def work(number: int) -> None:
+        barrier.wait()
+        try:
+            results[number] = act(number)
+        except Exception as error:
+            results[number] = error
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results

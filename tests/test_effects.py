@@ -1,0 +1,131 @@
+"""An effect that may have acted is never simply tried again."""
+
+from datetime import timedelta
+
+import pytest
+
+from engine.services import controls, takeover
+from runs.clock import Now
+from runs.models import Run
+from tests import flows
+from tests.conftest import kinds, new_lease
+from workflows import Ambiguous
+
+pytestmark = pytest.mark.django_db
+
+
+def lose(run: Run) -> None:
+    """As if the worker had died in the middle of the step."""
+    key, held = new_lease()
+    Run.objects.filter(pk=run.pk).update(status="running", worker=key, claim=7, step_started_at=Now())
+    held.close()
+    assert takeover.take_over(run.pk, key, 7)
+
+
+def acts() -> int:
+    return sum(call.startswith("act ") for call in flows.calls)
+
+
+def test_one_that_happened_before_the_crash_is_not_repeated(make_run, worker):
+    flows.script["verify"] = "happened"
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, flows.calls) == ("succeeded", ["verify", "after"])
+    assert kinds(run) == ["checkpoint", "worker_lost act", "verified act", "checkpoint act", "checkpoint after", "ended"]
+
+
+def test_one_that_did_not_happen_runs_again_with_the_same_key(make_run, worker):
+    def lost():
+        raise Ambiguous("no reply")
+
+    flows.script |= {"act": lost, "verify": "not"}
+    run = make_run("t-effect")
+    worker(run)
+    worker(run)
+    keys = {call for call in flows.calls if call.startswith("act ")}
+    assert (acts(), len(keys)) == (2, 1)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_not_happened_is_believed_only_after_settling(make_run, worker, monkeypatch):
+    import dataclasses
+
+    slow = dataclasses.replace(flows.effect.steps["act"], settle=30.0)
+    monkeypatch.setitem(flows.effect.steps, "act", slow)
+    flows.script["verify"] = "not"
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, acts()) == ("queued", 0)
+    Run.objects.filter(pk=run.pk).update(doubt_at=Now() - timedelta(seconds=31), available_at=Now())
+    worker(run)
+    assert acts() == 1
+
+
+def test_an_unknown_outcome_asks_an_operator(make_run, worker, answer):
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    gate = run.gates.get()
+    assert (gate.kind, gate.verdicts) == ("outcome", ["happened", "not_happened", "fail"])
+    assert gate.context["verify said"][0]["answer"] == "unknown"
+    answer(gate, "alice", "happened", args={"answer": "r-17"})
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, acts()) == ("succeeded", 0)
+    assert run.checkpoints.get(step="act").values()["answer"] == "r-17"
+
+
+def test_an_operator_who_says_no_has_it_run_again(make_run, worker, answer):
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    answer(run.gates.get(), "alice", "not_happened")
+    worker(run)
+    assert acts() == 1
+
+
+def test_partly_is_kept_and_the_rest_is_done(make_run, worker):
+    flows.script["verify"] = "partly"
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, acts()) == ("succeeded", 1)
+    assert run.checkpoints.filter(step="act").count() == 2
+
+
+def test_verify_that_raises_is_unknown(make_run, worker):
+    flows.script["verify"] = lambda state, ctx: 1 / 0
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    assert "ZeroDivisionError" in run.gates.get().context["verify said"][0]["reason"]
+
+
+def test_an_effect_is_verified_even_when_no_attempt_is_left(make_run, worker):
+    def lost():
+        raise Ambiguous("no reply")
+
+    run = make_run("t-effect")
+    Run.objects.filter(pk=run.pk).update(failures=2, attempt=3)
+    flows.script |= {"act": lost, "verify": "happened"}
+    worker(run)
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_retry_by_an_operator_verifies_first(make_run, worker, people):
+    flows.script["act"] = flows.permanent
+    run = make_run("t-effect")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "failed"
+    controls.retry(run.pk, by=people.alice, reason="again")
+    worker(run)
+    assert acts() == 2  # Permanent says: it certainly did not happen
