@@ -44,7 +44,7 @@ def _workers() -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM ({HELD_KEYS}) AS held")
         leases = cursor.fetchone()[0]
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holdfast lease'")
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'holdfast lease %'")
         processes = cursor.fetchone()[0]
     return {"ok": processes > 0, "leases": max(0, leases - 1), "processes": processes}
 

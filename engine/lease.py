@@ -48,7 +48,7 @@ def _take() -> Lease:
     key = secrets.randbits(KEY_BITS)
     options = {name: value for name, value in settings.DATABASE_OPTIONS.items() if name != "application_name"}
     connection = psycopg.connect(
-        settings.HOLDFAST_LEASE_URL, autocommit=True, application_name="holdfast lease", **options
+        settings.HOLDFAST_LEASE_URL, autocommit=True, application_name=f"holdfast lease {os.getpid()}", **options
     )
     connection.execute(SERVER_KEEPALIVE)
     connection.execute("SELECT pg_advisory_lock(%s)", [key])

@@ -1,26 +1,21 @@
 """Reading runs over HTTP."""
 
-import asyncio
-import time
 import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from channels.db import database_sync_to_async
 from django.http import HttpRequest
-from django.shortcuts import aget_object_or_404, get_object_or_404
+from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema
 from pydantic import Field
 
-from runs import filters, pages, reading, stats
+from runs import filters, pages, reading, stats, waiting
 from runs.models import Kind, Run
 from runs.moves import Status
 from runs.schemas import Journal, Logs, RunDetail, RunList
 
 router = Router(tags=["runs"])
 Limit = Annotated[int, Field(ge=1, le=pages.LIMIT)]
-WAIT_STEP = 0.1  # seconds between two looks of a long poll
-WAIT_LIMIT = 60
 
 
 class RunQuery(Schema):
@@ -42,15 +37,10 @@ def list_runs(request: HttpRequest, query: Query[RunQuery]) -> dict[str, Any]:
 
 
 @router.get("/runs/{uuid:run_id}", response=RunDetail, operation_id="get_run", summary="One run; waits with ?wait=30")
-async def get_run(
-    request: HttpRequest, run_id: uuid.UUID, wait: Annotated[float, Field(ge=0, le=WAIT_LIMIT)] = 0
-) -> dict[str, Any]:
-    visible = await database_sync_to_async(lambda: Run.objects.visible_to(request.user))()
-    run = await aget_object_or_404(visible, pk=run_id)
-    until = time.monotonic() + wait
-    while time.monotonic() < until and not await database_sync_to_async(reading.settled)(run_id):
-        await asyncio.sleep(WAIT_STEP)
-    return await database_sync_to_async(lambda: reading.run_in_full(Run.objects.get(pk=run.pk)))()
+async def get_run(request: HttpRequest, run_id: uuid.UUID, wait: waiting.Seconds = 0) -> dict[str, Any]:
+    await waiting.look(lambda: get_object_or_404(Run.objects.visible_to(request.user), pk=run_id))
+    await waiting.until(lambda: reading.settled(run_id), wait)
+    return await waiting.look(lambda: reading.run_in_full(Run.objects.get(pk=run_id)))
 
 
 @router.get("/runs/{uuid:run_id}/journal", response=Journal, operation_id="list_journal", exclude_unset=True)

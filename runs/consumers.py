@@ -14,6 +14,8 @@ from runs.sockets import BAD_REQUEST, NOT_FOUND, Refused, Tail
 class RunTail(Tail):
     """``/ws/runs/<id>/?after=<seq>&format=json|html``: everything after ``seq``, then each entry as it commits."""
 
+    last: dict[str, Any] | None = None  # the run as this client has it
+
     async def check(self) -> None:
         self.run_id = str(self.scope["url_route"]["kwargs"]["run_id"])
         try:
@@ -62,6 +64,8 @@ class RunTail(Tail):
 
     async def _newer(self, news: News) -> None:
         """Send the part of ``news`` that this client has not seen; ``seq`` has no gap that could hide anything."""
+        if news.run["seq"] < self.after:
+            return  # older than what catching up has already sent
         entries = [entry for entry in news.entries if entry["seq"] > self.after]
         if entries and entries[0]["seq"] != self.after + 1:
             await self._catch_up()
@@ -76,6 +80,9 @@ class RunTail(Tail):
         await self._send(news)
 
     async def _send(self, news: News) -> None:
+        if news.run == self.last and not news.entries:
+            return
+        self.last = news.run
         if not self.html:
             await self.send_json({"run": news.run, "entries": news.entries})
             return

@@ -146,7 +146,7 @@ def read(run_id: str, after: int | None) -> tuple[dict[str, Any] | None, list[di
     run = Run.objects.defer("input", "saved").filter(pk=run_id).first()
     if run is None:
         return None, []
-    entries = [] if after is None else reading.journal(run, after=after, limit=BATCH)
+    entries = [] if after is None else reading.journal(run, after=after, before=run.seq + 1, limit=BATCH)
     return reading.run_as_json(run), entries
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,8 +12,11 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from runs.access import may
 
-NOT_SIGNED_IN, NOT_PERMITTED, NOT_FOUND, TOO_SLOW, BAD_REQUEST = 4401, 4403, 4404, 4408, 4400
+NOT_SIGNED_IN, NOT_PERMITTED, NOT_FOUND, TOO_SLOW, BAD_REQUEST, INTERNAL = 4401, 4403, 4404, 4408, 4400, 1011
 HEARTBEAT = 15.0  # seconds; pages that hear nothing for twice as long connect again
+
+
+log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
@@ -64,6 +68,9 @@ class Tail(AsyncWebsocketConsumer):
         try:
             await self.tail()
             await self.close(code=TOO_SLOW)
+        except Exception:
+            log.exception("socket of %s", self.scope["path"])
+            await self.close(code=INTERNAL)
         finally:
             if beating is not None:
                 beating.cancel()

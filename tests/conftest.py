@@ -17,6 +17,7 @@ from engine.services import starting
 from runs import bell
 from runs.models import Run
 from tests import flows
+from tests.stack import Stack
 
 PEOPLE = {
     "alice": ["operator"],
@@ -135,3 +136,11 @@ def together(count: int, act: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """One whole Holdfast for all tests that need real workers, sockets or a browser."""
+    running = Stack(HOLDFAST_APPS="acme").start()
+    yield running
+    running.stop()

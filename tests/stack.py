@@ -1,0 +1,134 @@
+"""A whole Holdfast as ``make up`` starts it, on a port and in a folder of its own, for what crosses processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stack:
+    def __init__(self, folder: Path | None = None, **environment: str) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="holdfast-stack-"))
+        self.folder.chmod(0o711)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_") and k != "DJANGO_SETTINGS_MODULE"}
+        self.environment = {
+            **kept,
+            "HOLDFAST_DATA_DIR": str(self.folder),
+            "HOLDFAST_PORT": str(self.port),
+            "PYTHONPATH": str(ROOT / "tests" / "outside"),
+            **environment,
+        }
+        self.log = self.folder / "up.log"
+        self.tokens: dict[str, str] = {}
+        self.clients: dict[str, httpx.Client] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, wait: bool = True) -> "Stack":
+        command = [sys.executable, "manage.py", "up", "--demo"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        end = time.monotonic() + 90
+        while wait and "Holdfast is ready at" not in self.output():
+            assert self.process.poll() is None and time.monotonic() < end, self.output()[-4000:]
+            time.sleep(0.1)
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Stop it; how many seconds that took."""
+        assert self.process is not None
+        for client in self.clients.values():
+            client.close()
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        return time.monotonic() - began
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def manage(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=ROOT, env=self.environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def token(self, name: str) -> str:
+        if name not in self.tokens:
+            self.tokens[name] = self.manage("create_token", name).split()[-1]
+        return self.tokens[name]
+
+    def api(self, name: str) -> httpx.Client:
+        if name not in self.clients:
+            headers = {"Authorization": f"Bearer {self.token(name)}"}
+            self.clients[name] = httpx.Client(base_url=self.url, headers=headers, timeout=70)
+        return self.clients[name]
+
+    @property
+    def password(self) -> str:
+        return (self.folder / "demo-password").read_text()
+
+    @property
+    def sandbox(self) -> str:
+        line = next(line for line in self.output().splitlines() if "sandbox service is at" in line)
+        return line.split()[-1]
+
+    def database(self) -> psycopg.Connection[Any]:
+        from holdfast.embedded import Home
+
+        return psycopg.connect(Home(self.folder).database_url, autocommit=True)
+
+    def worker_process(self, run_id: str) -> int:
+        """The pid of the pool child that holds the run's lease: it says so on its Unix socket's other end."""
+        with self.database() as connection:
+            row = connection.execute("SELECT worker FROM runs_run WHERE id = %s", [run_id]).fetchone()
+            assert row is not None and row[0] is not None
+            wanted = connection.execute(
+                "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
+                "WHERE l.locktype = 'advisory' AND ((l.classid::bigint << 32) | l.objid::bigint) = %s", [row[0]]
+            ).fetchone()  # fmt: skip
+        assert wanted is not None
+        return int(wanted[0].split()[-1])
+
+    def finish(self, run: str, client: httpx.Client, seconds: int = 60) -> dict[str, Any]:
+        found: dict[str, Any] = client.get(f"/api/runs/{run}", params={"wait": seconds}).json()
+        return found
+
+    def decide(self, run: str, by: httpx.Client, verdict: str = "approve", **more: Any) -> httpx.Response:
+        """Decide the run's first open gate with what is to be seen now."""
+        waiting = self.finish(run, by)
+        gate = by.get(f"/api/gates/{waiting['gates'][0]['id']}").json()
+        body = {"verdict": verdict, "version": gate["version"], "proposal_hash": gate["proposal_hash"], **more}
+        return by.post(f"/api/gates/{gate['id']}/decisions", json=body)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of every process that was started for this data folder."""
+    mark = f"HOLDFAST_DATA_DIR={folder}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if mark in (entry / "environ").read_bytes().split(b"\0") or str(folder).encode() in command:
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found

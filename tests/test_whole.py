@@ -1,0 +1,132 @@
+"""The main job through real workers: killed workers, a busy gate, an author from outside, the limits of a body."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+
+def start(client, workflow, **given):
+    made = client.post("/api/runs", json={"workflow": workflow, "input": given})
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+def journal(client, run):
+    return client.get(f"/api/runs/{run}/journal", params={"limit": 200}).json()["items"]
+
+
+def test_contacts_reach_the_crm_once_each_through_a_gate(stack):
+    alice, bob = stack.api("alice"), stack.api("bob")
+    rows = [{"name": f"Person {n}", "email": f"p{n}.{time.time_ns()}@example.com"} for n in range(25)]
+    run = start(alice, "contacts", contacts=rows, trouble=0.3)
+    assert stack.decide(run, bob).status_code == 201
+    assert stack.finish(run, alice)["status"] == "succeeded"
+    counts = httpx.get(stack.sandbox + "/counts").json()["contact"]
+    assert [counts.get(row["email"]) for row in rows] == [1] * 25
+
+
+def test_a_killed_worker_is_replaced_and_finished_steps_are_kept(stack):
+    alice = stack.api("alice")
+    run = start(alice, "research", question="What is the two-person rule for?", pace=1.0)
+    while alice.get(f"/api/runs/{run}").json()["seq"] < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    before = journal(alice, run)
+    os.kill(stack.worker_process(run), signal.SIGKILL)
+    killed = time.monotonic()
+    while not any(entry["kind"] == "worker_lost" for entry in journal(alice, run)):
+        assert time.monotonic() - killed < 3
+        time.sleep(0.02)
+    while alice.get(f"/api/runs/{run}").json()["status"] != "running":
+        assert time.monotonic() - killed < 3
+        time.sleep(0.02)
+    assert stack.finish(run, alice)["status"] == "succeeded"
+    entries = journal(alice, run)
+    assert entries[: len(before)] == before
+    steps = [entry["step"] for entry in entries if entry["kind"] == "checkpoint"]
+    assert len(steps) == len(set(steps))
+    lost = next(entry for entry in entries if entry["kind"] == "worker_lost")
+    assert lost["step"] == before[-1]["step"] or lost["detail"]["in_flight"]
+
+
+def test_a_whole_worker_that_dies_takes_no_run_with_it(stack):
+    alice = stack.api("alice")
+    run = start(alice, "research", question="What is a checkpoint?", pace=0.6)
+    time.sleep(1)
+    child = stack.worker_process(run)
+    status = Path(f"/proc/{child}/status").read_text()
+    parent = int(status.partition("PPid:")[2].split()[0])
+    os.kill(parent, signal.SIGKILL)
+    killed = time.monotonic()
+    while not any(entry["kind"] == "worker_lost" for entry in journal(alice, run)):
+        assert time.monotonic() - killed < 3
+        time.sleep(0.05)
+    assert stack.finish(run, alice)["status"] == "succeeded"
+
+
+def test_fifty_decisions_over_http_have_one_outcome(stack):
+    alice, bob, erin = stack.api("alice"), stack.api("bob"), stack.api("erin")
+    run = start(alice, "refund", order="RACE-50", amount=400)
+    gate = bob.get(f"/api/gates/{stack.finish(run, bob)['gates'][0]['id']}").json()
+    body = {"verdict": "approve", "version": gate["version"], "proposal_hash": gate["proposal_hash"]}
+    codes, barrier = [], threading.Barrier(50)
+
+    def decide(number):
+        headers = {"Authorization": (bob if number % 2 else erin).headers["Authorization"]}
+        barrier.wait()
+        answer = httpx.post(f"{stack.url}/api/gates/{gate['id']}/decisions", json=body, headers=headers, timeout=60)
+        codes.append(answer.status_code)
+
+    threads = [threading.Thread(target=decide, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [201] + [409] * 49
+    assert stack.finish(run, alice)["status"] == "succeeded"
+    entries = journal(alice, run)
+    assert [entry["kind"] for entry in entries].count("decided") == 1
+    assert [entry["step"] for entry in entries if entry["kind"] == "checkpoint"].count("pay") == 1
+    assert httpx.get(stack.sandbox + "/counts").json()["refund"]["RACE-50"] == 1
+
+
+def test_an_authors_workflow_from_outside_the_repository_runs(stack):
+    alice, erin = stack.api("alice"), stack.api("erin")
+    run = start(alice, "acme-refund", order="A-1042", amount=420)
+    assert stack.decide(run, erin, "edit", args={"amount": 400}).status_code == 201
+    found = stack.finish(run, alice)
+    assert (found["status"], found["output"]["amount"], found["output"]["receipt"]) == (
+        "succeeded", 400, "receipt-A-1042-400",
+    )  # fmt: skip
+    assert found["usage"] == {"input_tokens": 1200, "output_tokens": 300, "cost_usd": 0.0041}
+
+
+def test_a_body_over_the_limit_is_a_413(stack):
+    token = {"Authorization": f"Bearer {stack.token('alice')}", "Content-Type": "application/json"}
+    large = b'{"workflow": "refund", "input": {"order": "' + b"x" * 6_000_000 + b'"}}'
+    answer = httpx.post(stack.url + "/api/runs", content=large, headers=token)
+    assert (answer.status_code, answer.json()["type"]) == (413, "body-too-large")
+
+    def chunks():
+        for _ in range(100):
+            yield b"x" * 100_000
+
+    answer = httpx.post(stack.url + "/api/runs", content=chunks(), headers=token)
+    assert answer.status_code == 413
+
+
+def test_readiness_names_each_part(stack):
+    found = httpx.get(stack.url + "/readyz").json()
+    assert found["ready"] is True
+    assert set(found["checks"]) == {"database", "redis", "workers", "sweeper"}
+
+
+def test_a_long_poll_answers_when_the_gate_opens(stack):
+    alice = stack.api("alice")
+    run = start(alice, "refund", order="W-1", amount=400)
+    found = alice.get(f"/api/runs/{run}", params={"wait": 30}).json()
+    assert (found["status"], len(found["gates"])) == ("waiting", 1)
