@@ -41,7 +41,13 @@ def list_gates(request: HttpRequest, query: Query[GateQuery]) -> dict[str, Any]:
     return {"items": [gate_as_json(gate) for gate in items], "next": following}
 
 
-@router.get("/gates/{uuid:gate_id}", response=GateOut, by_alias=True, operation_id="get_gate", summary="One gate; waits with ?wait=30")
+@router.get(
+    "/gates/{uuid:gate_id}",
+    response=GateOut,
+    by_alias=True,
+    operation_id="get_gate",
+    summary="One gate; waits with ?wait=30",
+)
 async def get_gate(request: HttpRequest, gate_id: uuid.UUID, wait: waiting.Seconds = 0) -> dict[str, Any]:
     await waiting.look(lambda: get_object_or_404(Gate.objects.visible_to(request.user), pk=gate_id))
     await waiting.until(lambda: not Gate.objects.open().filter(pk=gate_id).exists(), wait)

@@ -30,7 +30,10 @@ def consequences(gate: Gate) -> dict[str, str]:
             Verdict.RESPOND: f"Your words go to the agent, which goes on at “{gate.on_respond}”.",
         }
     shown = {str(verdict): text for verdict, text in found.items() if verdict in gate.verdicts}
-    return {**shown, "timeout": timeout_in_words(gate.on_timeout) if gate.due_at else "This gate waits until somebody decides."}
+    return {
+        **shown,
+        "timeout": timeout_in_words(gate.on_timeout) if gate.due_at else "This gate waits until somebody decides.",
+    }
 
 
 def _goes_on(workflow: Workflow, step: str) -> str:

@@ -55,12 +55,7 @@ class GateQuerySet(models.QuerySet["Gate"]):
     def decidable_by(self, user: Any) -> "GateQuerySet":
         """Open gates that name the user, whose own run it is not where that matters, and who has not voted yet."""
         voted = Decision.objects.filter(gate=models.OuterRef("pk"), by=user, voided_at=None)
-        return (
-            self.open()
-            .filter(named(user))
-            .exclude(allow_self=False, run__created_by=user)
-            .exclude(models.Exists(voted))
-        )
+        return self.open().filter(named(user)).exclude(allow_self=False, run__created_by=user).exclude(models.Exists(voted))
 
     def due(self) -> "GateQuerySet":
         return self.open().filter(due_at__lte=Now())

@@ -32,11 +32,11 @@ class Since:
     """What has been written since the last keyframe; decides when the next one is due."""
 
     count: int = 0
-    bytes: int = 0
+    size: int = 0  # bytes
 
     def add(self, delta: bytes) -> None:
         self.count += 1
-        self.bytes += len(delta)
+        self.size += len(delta)
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def pack(
     packed = blob.pack(delta)
     since.add(packed)
     frame: bytes | None = None
-    if keyframe or since.count >= KEYFRAME_EVERY or since.bytes > 4096:
+    if keyframe or since.count >= KEYFRAME_EVERY or since.size > 4096:
         frame = blob.pack(values)
-        if not keyframe and since.count < KEYFRAME_EVERY and since.bytes <= len(frame):
+        if not keyframe and since.count < KEYFRAME_EVERY and since.size <= len(frame):
             frame = None
     if frame is not None:
-        since.count = since.bytes = 0
+        since.count = since.size = 0
     return Packed(packed, frame, hash_of(step, visit, attempt, schema_version, usage, logs, packed, frame))
 
 

@@ -67,7 +67,9 @@ def find_batch(state: Contacts, ctx: Ctx) -> Happened | NotHappened | Partly:
     """Look every contact of the batch up: the CRM knows no keys, but it knows addresses."""
     batch = state.contacts[state.at : state.at + BATCH]
     headers = {"X-Stale": str(state.stale)}
-    found = [one.email for one in batch if client.call("GET", "/crm/contacts", params={"email": one.email}, headers=headers)["items"]]
+    found = [
+        one.email for one in batch if client.call("GET", "/crm/contacts", params={"email": one.email}, headers=headers)["items"]
+    ]
     if len(found) == len(batch):
         return Happened({"at": state.at + len(batch), "written": []})
     return Partly({"written": found}) if found else NotHappened()

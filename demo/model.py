@@ -11,7 +11,38 @@ from collections.abc import Sequence
 
 from workflows import Ctx
 
-STOP = frozenset("a an and are as at be by for from has in is it its no not of on or that the their this to was when with".split())
+STOP = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "for",
+        "from",
+        "has",
+        "in",
+        "is",
+        "it",
+        "its",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "their",
+        "this",
+        "to",
+        "was",
+        "when",
+        "with",
+    ]
+)
 PRICE_PER_TOKEN = 0.000002  # US dollars, for the offline extraction too, so that the demo shows costs
 
 

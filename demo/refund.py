@@ -61,9 +61,7 @@ def void(state: Refund, ctx: Ctx) -> None:
     client.call("POST", "/payments/voids", json={"refund": state.receipt})
 
 
-@refund.effect(
-    approved_by="manager", verify=find_refund, compensate=void, settle="1s", needs=["order", "amount", "unreliable"]
-)
+@refund.effect(approved_by="manager", verify=find_refund, compensate=void, settle="1s", needs=["order", "amount", "unreliable"])
 def pay(state: Refund, ctx: Ctx) -> dict[str, Any]:
     trouble = {"X-Fail": str(state.unreliable / 2), "X-Lose": str(state.unreliable / 2)}
     headers = {"Idempotency-Key": ctx.idempotency_key, **trouble}

@@ -19,7 +19,9 @@ class Document(BaseModel):
 
 class Research(State):
     question: Annotated[str, Field(min_length=3, max_length=1000, description="What you want to know")]
-    documents: Annotated[list[Document], Field(max_length=50, description="Left empty, three texts that ship with the demo")] = []
+    documents: Annotated[
+        list[Document], Field(max_length=50, description="Left empty, three texts that ship with the demo")
+    ] = []
     pace: Annotated[float, Field(ge=0, le=30, description="Seconds that each step takes at least")] = 0.8
     terms: list[str] = []
     passages: Annotated[list[str], Append] = []

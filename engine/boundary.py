@@ -16,6 +16,7 @@ from runs import poke
 from runs.models import Kind, Run
 from runs.moves import MOVES, Status
 from runs.services import journal, moves
+from workflows import codec
 
 
 class Fenced(Exception):
@@ -128,7 +129,7 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
         "delta": packed.delta,
         "keyframe": packed.keyframe,
         "content_hash": packed.content_hash,
-        "usage": None if usage is None else journal.codec.dumps(usage).decode(),
+        "usage": None if usage is None else codec.dumps(usage).decode(),
         "logs": logs,
         "started_at": run.started_at,
         "input_tokens": used.input_tokens,
@@ -172,6 +173,6 @@ def save(run: Claimed, value: Any) -> None:
     """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
     statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"
     fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
-    if _execute(statement, {**fence, "saved": journal.codec.dumps(value).decode()}) is None:
+    if _execute(statement, {**fence, "saved": codec.dumps(value).decode()}) is None:
         raise Fenced
     run.saved = value

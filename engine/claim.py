@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from checkpoints import store
+from workflows import codec
 
 
 @dataclass
@@ -72,7 +73,7 @@ def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | s
         if row is None:
             return None
         claimed = Claimed(*row)
-        claimed.saved = store.codec.loads(claimed.saved) if isinstance(claimed.saved, str) else claimed.saved
+        claimed.saved = codec.loads(claimed.saved) if isinstance(claimed.saved, str) else claimed.saved
         try:
             return claimed, store.load(claimed.id, claimed.seq)
         except store.HistoryBroken as error:

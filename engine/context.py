@@ -67,9 +67,7 @@ class RunCtx(Ctx):
             codec.dumps(fields)
             self.lines.append(line)
 
-    def usage(
-        self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0
-    ) -> None:
+    def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
         try:
             cost = Decimal(str(cost_usd))
         except InvalidOperation:

@@ -9,6 +9,7 @@ import select
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -46,7 +47,7 @@ def hold() -> int:
 
 def _take() -> Lease:
     key = secrets.randbits(KEY_BITS)
-    options = {name: value for name, value in settings.DATABASE_OPTIONS.items() if name != "application_name"}
+    options: dict[str, Any] = {name: value for name, value in settings.DATABASE_OPTIONS.items() if name != "application_name"}
     connection = psycopg.connect(
         settings.HOLDFAST_LEASE_URL, autocommit=True, application_name=f"holdfast lease {os.getpid()}", **options
     )

@@ -349,5 +349,3 @@ def hold(run: Claimed, why: str) -> None:
 
 def _printable(value: Any) -> str:
     return journal.clean(repr(value))
-
-

@@ -116,7 +116,12 @@ class Sweeper:
                 except (LookupError, KeyError):
                     continue
                 if seconds > limit + STUCK_AFTER:
-                    log.warning("cutting the lease of worker %s: step %s is %.0f s past its timeout", worker, step, seconds - limit)
+                    log.warning(
+                        "cutting the lease of worker %s: step %s is %.0f s past its timeout",
+                        worker,
+                        step,
+                        seconds - limit,
+                    )
                     cursor.execute(_CUT, [worker])
 
     def ring(self) -> int:

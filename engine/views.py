@@ -88,7 +88,7 @@ def _form_page(
 
 def _example(form: SchemaForm) -> str:
     required = form.schema.get("required", ())
-    return json.dumps({name: "…" for name in required}, indent=2, ensure_ascii=False)
+    return json.dumps(dict.fromkeys(required, "…"), indent=2, ensure_ascii=False)
 
 
 @login_required
@@ -118,8 +118,5 @@ def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> Htt
 
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
-    gates = list(run.gates.filter(status="open").order_by("ordinal"))
-    for gate in gates:
-        gate.run = run
-        gate.refusal = gate.why_not(request.user)
+    gates = [(gate, gate.why_not(request.user)) for gate in run.gates.open().select_related("run").order_by("ordinal")]
     return {"run": run, "gates": gates, "may_operate": may(request.user, "operate")}

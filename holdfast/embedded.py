@@ -19,6 +19,7 @@ from pathlib import Path
 
 UNPRIVILEGED = ("postgres", "nobody")
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes, PostgreSQL appends "/.s.PGSQL.5432" and a lock's ".lock"
+INITDB = ("--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 PG_SOCKET = ".s.PGSQL.5432"
 
 
@@ -232,8 +233,7 @@ def _initialise_cluster(home: Home, programs: Path) -> None:
     if leftovers:
         raise ServerUnavailable(f"{home.pg_data} is not empty and holds no PostgreSQL cluster; move it away.")
     done = subprocess.run(  # type: ignore[call-overload]
-        [programs / "initdb", "-D", home.pg_data, "-U", "holdfast", "--auth=trust", "--encoding=UTF8"]
-        + ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"],
+        [programs / "initdb", "-D", home.pg_data, "-U", "holdfast", *INITDB],
         capture_output=True,
         text=True,
         cwd=home.run_dir,

@@ -4,6 +4,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
@@ -128,17 +129,15 @@ DATABASE_OPTIONS: dict[str, object] = {
 }
 DATABASE_URL = os.environ.get("DATABASE_URL") or HOLDFAST_HOME.database_url
 HOLDFAST_LEASE_URL = os.environ.get("HOLDFAST_LEASE_URL") or DATABASE_URL
-DATABASES = {"default": dict(dj_database_url.parse(DATABASE_URL))}
-if "postgresql" not in str(DATABASES["default"].get("ENGINE")):
+_DATABASE: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL))
+if "postgresql" not in str(_DATABASE.get("ENGINE")):
     sys.exit("DATABASE_URL must name a PostgreSQL database (postgresql://…); Holdfast runs on nothing else.")
-DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"] = {
-    **DATABASE_OPTIONS,
-    **DATABASES["default"]["OPTIONS"],  # type: ignore[dict-item]
-    **({"pool": {"min_size": 2, "max_size": 20, "timeout": 10}} if HOLDFAST_ROLE == "web" else {}),
-}
-if HOLDFAST_ROLE != "web":
-    DATABASES["default"]["CONN_MAX_AGE"] = None  # type: ignore[typeddict-item]
+_DATABASE["OPTIONS"] = {**DATABASE_OPTIONS, **_DATABASE.get("OPTIONS", {})}
+if HOLDFAST_ROLE == "web":
+    _DATABASE["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 20, "timeout": 10}
+else:
+    _DATABASE["CONN_MAX_AGE"] = None
+DATABASES = {"default": _DATABASE}
 
 REDIS_URL = os.environ.get("REDIS_URL") or HOLDFAST_HOME.redis_url
 BROKER_URL = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or HOLDFAST_HOME.broker_url

@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-from django.contrib.admin.views.decorators import staff_member_required
+from django.contrib.auth.decorators import user_passes_test
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from engine import health
 from runs.moves import Status
-
 
 TOKENS = ("paper", "surface", "sunken", "line", "line-strong", "ink", "ink-quiet", "link", "act", "good", "bad", "move")
 
@@ -49,7 +48,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return render(request, "error.html", {"title": "Something went wrong here", "text": "It has been logged."}, status=500)
 
 
-@staff_member_required(login_url="sign-in")
+@user_passes_test(lambda user: user.is_active and user.is_staff, login_url="sign-in")
 def design(request: HttpRequest) -> HttpResponse:
     """The living page of the visual language."""
     return render(request, "design.html", {"statuses": list(Status), "tokens": TOKENS})

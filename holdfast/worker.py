@@ -2,7 +2,7 @@
 
 import warnings
 
-from celery.platforms import SecurityWarning
+from celery.platforms import SecurityWarning  # type: ignore[attr-defined] # its stubs lack it
 
 from holdfast.celery import app, setup
 

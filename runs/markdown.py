@@ -1,4 +1,4 @@
-"""Markdown that an agent wrote, made safe to look at: no images, no HTML of its own, links that show where they lead."""
+"""Markdown that an agent wrote, made safe to look at: no images, no HTML, links that show where they lead."""
 
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ def render(text: str) -> SafeString:
     """HTML that can be put into a page. What it may hold is decided by nh3, after Markdown has been rendered."""
     html = _reader().render(text)
     clean = nh3.clean(html, tags=TAGS, attributes=ATTRIBUTES, url_schemes=SCHEMES, link_rel="noopener noreferrer nofollow")
-    return mark_safe(clean)  # noqa: S308 - nh3 has just cleaned it
+    return mark_safe(clean)
 
 
 @cache

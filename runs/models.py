@@ -31,7 +31,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 class Run(models.Model):
-    """One execution of a workflow. ``runs.services.moves`` writes ``status``, and the engine's boundary; nobody else."""
+    """One execution of a workflow. Only ``runs.services.moves`` and the engine's boundary write ``status``."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     workflow = models.CharField(max_length=200)
@@ -75,7 +75,7 @@ class Run(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
 
-    objects: ClassVar[models.Manager["Run"]] = models.Manager.from_queryset(RunQuerySet)()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager["Run"]] = models.Manager.from_queryset(RunQuerySet)()
 
     class Meta:
         constraints = [

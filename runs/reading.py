@@ -36,8 +36,8 @@ def journal(
 
 def logs(run: Run, *, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
     """Log lines by the seq of the entry that they were committed with, and the ``after`` of the next page."""
-    kept = run.checkpoints.filter(seq__gt=after, logs__isnull=False).order_by("seq")[:limit]
-    failed = run.events.filter(seq__gt=after, detail__contains='"logs":').order_by("seq")[:limit]
+    kept: Iterable[Any] = run.checkpoints.filter(seq__gt=after, logs__isnull=False).order_by("seq")[:limit]
+    failed: Iterable[Any] = run.events.filter(seq__gt=after, detail__contains='"logs":').order_by("seq")[:limit]
     lines: list[dict[str, Any]] = []
     last = None
     for row in heapq.merge(kept, failed, key=lambda row: row.seq):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from django import forms
@@ -28,7 +29,7 @@ class SchemaForm(forms.Form):
             if uploaded is not None:
                 found[name] = uploaded
             elif isinstance(field, forms.BooleanField) or value not in (None, ""):
-                found[name] = value.isoformat() if hasattr(value, "isoformat") else value
+                found[name] = value.isoformat() if isinstance(value, date) else value
         return found
 
     def add_errors(self, errors: Mapping[str, str]) -> None:

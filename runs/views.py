@@ -33,7 +33,7 @@ class Wanted:
 
 @login_required
 def run_list(request: HttpRequest) -> HttpResponse:
-    given = {name: request.GET.get(name, "").replace("\0", "") or None for name in ("status", "workflow", "q")}
+    given: dict[str, Any] = {name: request.GET.get(name, "").replace("\0", "") or None for name in ("status", "workflow", "q")}
     wanted = Wanted(**given)
     wanted.status = wanted.status if wanted.status in Status.values else None
     runs = filters.narrow(Run.objects.visible_to(request.user).for_list(), wanted)

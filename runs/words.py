@@ -76,7 +76,9 @@ def _because(verb: str) -> Any:
 
 
 def _ended(entry: dict[str, Any], detail: dict[str, Any]) -> str:
-    return f"the run has {detail['status']}" if detail["status"] in ("succeeded", "failed") else f"the run was {detail['status']}"
+    return (
+        f"the run has {detail['status']}" if detail["status"] in ("succeeded", "failed") else f"the run was {detail['status']}"
+    )
 
 
 _WORDS: dict[str, Any] = {

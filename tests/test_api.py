@@ -11,7 +11,14 @@ from runs.models import Run
 from tests import flows
 
 pytestmark = pytest.mark.django_db
-HOSTILE = ["<script>alert(1)</script>", "{{ 7*7 }}{% csrf_token %}", "\u202eevil", "🦀" * 50, "' OR 1=1 --", "x" * 100_000]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "{{ 7*7 }}{% csrf_token %}",
+    "\u202eevil",
+    "🦀" * 50,
+    "' OR 1=1 --",
+    "x" * 100_000,
+]
 
 
 class Api:
@@ -223,7 +230,9 @@ def test_a_gate_is_decided_once(api, make_gate, worker):
     body = {"verdict": "approve", "version": shown["version"], "proposal_hash": shown["proposal_hash"]}
     problem(api("dave").post(f"/api/gates/{gate.pk}/decisions", body), 403, "not-yours")
     problem(bob.post(f"/api/gates/{gate.pk}/decisions", {**body, "version": 9}), 409, "gate-changed")
-    refused = problem(bob.post(f"/api/gates/{gate.pk}/decisions", {**body, "verdict": "edit", "args": {}}), 422, "invalid-decision")
+    refused = problem(
+        bob.post(f"/api/gates/{gate.pk}/decisions", {**body, "verdict": "edit", "args": {}}), 422, "invalid-decision"
+    )
     assert "args" in refused["errors"]
     assert bob.post(f"/api/gates/{gate.pk}/decisions", body).status_code == 201
     late = problem(api("erin").post(f"/api/gates/{gate.pk}/decisions", body), 409, "gate-closed")
@@ -291,7 +300,11 @@ def test_stats_count(api, make_run, make_gate):
     make_run()
     make_gate()
     found = api("dave").get("/api/stats").json()
-    assert (found["by_status"]["queued"], found["by_status"]["waiting"], found["waiting"]["by_age"]["under_1h"]) == (1, 1, 1)
+    assert (found["by_status"]["queued"], found["by_status"]["waiting"], found["waiting"]["by_age"]["under_1h"]) == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_me_says_who(api):

@@ -106,7 +106,7 @@ def test_a_proposal_needs_a_title_and_a_known_action():
     with pytest.raises(ValueError, match="title"):
         Proposal("")
     with pytest.raises(ValueError, match="Pydantic instance"):
-        Proposal("x", action={"amount": 1})  # type: ignore[arg-type]
+        Proposal("x", action={"amount": 1})
 
 
 def test_retry_waits_at_most_its_cap_and_grows():

@@ -33,7 +33,14 @@ def test_one_that_happened_before_the_crash_is_not_repeated(make_run, worker):
     worker(run)
     run.refresh_from_db()
     assert (run.status, flows.calls) == ("succeeded", ["verify", "after"])
-    assert kinds(run) == ["checkpoint", "worker_lost act", "verified act", "checkpoint act", "checkpoint after", "ended"]
+    assert kinds(run) == [
+        "checkpoint",
+        "worker_lost act",
+        "verified act",
+        "checkpoint act",
+        "checkpoint after",
+        "ended",
+    ]
 
 
 def test_one_that_did_not_happen_runs_again_with_the_same_key(make_run, worker):

@@ -147,7 +147,6 @@ def test_a_cancel_of_a_running_run_is_honoured_at_the_boundary(make_run, people,
 
 
 def test_a_hold_at_the_last_step_keeps_its_result(make_run, people, worker, monkeypatch):
-    import dataclasses
 
     from tests import flows
 
@@ -170,9 +169,7 @@ def test_fifty_decisions_make_one_outcome_and_one_resume(make_gate, people, quie
     def act(number):
         by = people.bob if number % 2 else people.erin
         verdict = "approve" if number % 3 else "reject"
-        return decide(
-            gate.pk, by=by, verdict=verdict, version=gate.version, proposal_hash=gate.proposal_hash, channel="api"
-        )
+        return decide(gate.pk, by=by, verdict=verdict, version=gate.version, proposal_hash=gate.proposal_hash, channel="api")
 
     results = together(50, act)
     names = sorted(type(result).__name__ for result in results)
@@ -195,9 +192,7 @@ def test_a_person_and_the_timer_at_one_moment_have_one_outcome(make_gate, people
         def act(number, gate=gate):
             if number:
                 return clock.expire(gate.pk)
-            return decide(
-                gate.pk, by=people.bob, verdict="approve", version=1, proposal_hash=gate.proposal_hash, channel="api"
-            )
+            return decide(gate.pk, by=people.bob, verdict="approve", version=1, proposal_hash=gate.proposal_hash, channel="api")
 
         person, timer = together(2, act)
         gate.refresh_from_db()
@@ -215,9 +210,7 @@ def test_decide_against_cancel_never_deadlocks(make_gate, people):
         def act(number, gate=gate):
             if number:
                 return controls.cancel(gate.run_id, by=people.alice)
-            return decide(
-                gate.pk, by=people.bob, verdict="approve", version=1, proposal_hash=gate.proposal_hash, channel="api"
-            )
+            return decide(gate.pk, by=people.bob, verdict="approve", version=1, proposal_hash=gate.proposal_hash, channel="api")
 
         results = together(2, act)
         assert {type(result).__name__ for result in results} <= {"Decision", "Run", "GateClosed"}
@@ -308,7 +301,8 @@ def test_a_flipped_byte_is_named_and_never_resumed_from(make_gate, answer, worke
     run = Run.objects.get(pk=gate.run_id)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE checkpoints_checkpoint SET delta = set_byte(delta, 3, get_byte(delta, 3) # 1) WHERE run_id = %s AND seq = 1",
+            "UPDATE checkpoints_checkpoint SET delta = set_byte(delta, 3, get_byte(delta, 3) # 1) "
+            "WHERE run_id = %s AND seq = 1",
             [run.pk],
         )
     with pytest.raises(store.HistoryBroken, match="seq 1"):
@@ -332,5 +326,7 @@ def test_a_status_moves_only_along_the_table(make_run):
 def test_the_proposals_hash_does_not_depend_on_the_order_of_keys():
     base = {"title": "t", "summary": "", "verdicts": ["approve"], "context": {"a": 1, "b": {"x": 1, "y": 2}}}
     one = proposal_hash("s", {**base, "action": {"name": "n", "args": {"p": 1, "q": 2}}})
-    two = proposal_hash("s", {**base, "context": {"b": {"y": 2, "x": 1}, "a": 1}, "action": {"args": {"q": 2, "p": 1}, "name": "n"}})
+    two = proposal_hash(
+        "s", {**base, "context": {"b": {"y": 2, "x": 1}, "a": 1}, "action": {"args": {"q": 2, "p": 1}, "name": "n"}}
+    )
     assert one == two

@@ -8,8 +8,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-
-SMALL = {"workflow": "refund", "input": {"order": "R", "amount": 1, "reason": "The parcel never came, says the courier."}}
+SMALL = {
+    "workflow": "refund",
+    "input": {"order": "R", "amount": 1, "reason": "The parcel never came, says the courier."},
+}
 
 
 def socket(stack, path, name="alice", **headers):

@@ -86,7 +86,7 @@ def test_a_schema_with_validators_of_its_own_is_asked():
 
 def test_a_state_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
-        Full.parse({}).n = 3  # type: ignore[misc]
+        Full.parse({}).n = 3
 
 
 def test_secrets_are_masked():
@@ -105,7 +105,8 @@ def test_bytes_that_pack_did_not_make_are_refused():
 
 
 def test_replay_makes_the_state_again():
-    state, values = Full.parse({}), states.plain(Full.parse({}))
+    state: State = Full.parse({})
+    values = states.plain(state)
     replayed = dict(values)
     for number in range(50):
         done = states.apply(state, values, {"n": number, "log": [str(number)], "total": 1})

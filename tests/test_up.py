@@ -91,10 +91,9 @@ def test_as_root_no_permission_outside_our_own_folders_changes(tmp_path):
     subprocess.run(["rm", "-rf", str(home.server_dir)], check=True)
 
 
-def test_a_stale_lock_is_removed_and_a_living_orphan_is_named(tmp_path):
-    tmp_path.chmod(0o711)
-    home = embedded.Home(tmp_path)
-    home.pg_data.mkdir()
+def test_a_stale_lock_is_removed_and_a_living_orphan_is_named():
+    home = embedded.Home(Stack().folder)
+    home.make()
     lock = home.pg_data / "postmaster.pid"
     lock.write_text(f"{os.getpid()}\n")
     assert embedded.orphan_postgres(home) is None

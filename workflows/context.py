@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Decision:
-    """The outcome of a gate. ``action`` holds the approved (or edited) arguments; ``by`` is a user name or ``policy``."""
+    """The outcome of a gate. ``action`` holds the approved (or edited) arguments, ``by`` a user name or ``policy``."""
 
     verdict: str
     by: str
@@ -55,9 +55,7 @@ class Ctx(ABC):
         """Record a line; it is stored with the step's checkpoint, or with the attempt's failure."""
 
     @abstractmethod
-    def usage(
-        self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0
-    ) -> None:
+    def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
         """Add to what the step used. May be called several times."""
 
     @abstractmethod

@@ -27,7 +27,7 @@ class Step:
     name: str
     function: Callable[..., Any]
     where: str
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
     timeout: float = DEFAULT_TIMEOUT
     then: tuple[str, ...] = ()
     needs: tuple[str, ...] | None = None
@@ -88,7 +88,12 @@ class Workflow:
     ) -> None:
         self.where = _caller()
         self.name, self.state, self.version, self.output = name, state, str(version), output
-        self.max_steps, self.max_cost_usd, self.on_limit, self.on_failure = max_steps, max_cost_usd, on_limit, on_failure
+        self.max_steps, self.max_cost_usd, self.on_limit, self.on_failure = (
+            max_steps,
+            max_cost_usd,
+            on_limit,
+            on_failure,
+        )
         try:
             self.retention, self.expires, self.deadline = (
                 None if value is None else seconds(value) for value in (retention, expires, deadline)
@@ -112,7 +117,7 @@ class Workflow:
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
     ) -> Callable[[Function], Function]: ...
-    def step(self, function: Any = None, /, **options: Any) -> Any:
+    def step(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a step: ``(state)`` or ``(state, ctx)``, plain or async, returning updates or what comes next."""
         return self._decorated(Step, function, options)
 
@@ -136,7 +141,7 @@ class Workflow:
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
     ) -> Callable[[Function], Function]: ...
-    def effect(self, function: Any = None, /, **options: Any) -> Any:
+    def effect(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a step that changes the world outside, so that it is verified before it is ever tried again."""
         return self._decorated(Step, function, {**options, "is_effect": True})
 
@@ -157,7 +162,7 @@ class Workflow:
         timeout: Duration = ...,
         was: Sequence[str] = ...,
     ) -> Callable[[Function], Function]: ...
-    def gate(self, function: Any = None, /, **options: Any) -> Any:
+    def gate(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a point where the run waits for people; the function returns the Proposal that they see."""
         return self._decorated(Gate, function, options)
 

@@ -164,7 +164,9 @@ def secret_fields(kind: type[State] | None) -> frozenset[str]:
     if kind is None:
         return frozenset()
     return frozenset(
-        name for name, info in kind.model_fields.items() if any(mark is Secret or isinstance(mark, Secret) for mark in info.metadata)
+        name
+        for name, info in kind.model_fields.items()
+        if any(mark is Secret or isinstance(mark, Secret) for mark in info.metadata)
     )
 
 

@@ -85,9 +85,7 @@ def retry(run_id: Any, *, by: Any, reason: str = "", changes: dict[str, Any] | N
         _change_state(run, changes)
     detail = {"reason": reason, "changed": sorted(changes or {})}
     entry = journal.Entry(Kind.RETRIED, run.step, run.attempt + 1, by.get_username(), detail)
-    moves.move(
-        run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now()
-    )
+    moves.move(run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now())
     bell.ring_on_commit(run.pk)
     return run
 

@@ -48,7 +48,9 @@ def start(
         values = states.plain(state)
         codec.dumps(input)
     except states.StateInvalid as error:
-        raise InputInvalid({f"input.{name}".replace("input.input", "input"): text for name, text in error.errors.items()}) from None
+        raise InputInvalid(
+            {f"input.{name}".replace("input.input", "input"): text for name, text in error.errors.items()}
+        ) from None
     except ValueError as error:
         raise InputInvalid({"input": str(error)}) from None
     labels = _checked_labels(labels)
@@ -103,5 +105,3 @@ def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
 def _check_key(key: str | None) -> None:
     if key is not None and (not key or len(key) > 200 or "\0" in key):
         raise InputInvalid({"idempotency_key": "text of 1 to 200 characters was expected"})
-
-

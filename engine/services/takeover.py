@@ -26,7 +26,7 @@ def lost(limit: int) -> list[tuple[uuid.UUID, int, int]]:
     """Runs whose worker's lease is gone, with the worker and the claim that were looked at."""
     with connection.cursor() as cursor:
         cursor.execute(_LOST, {"limit": limit})
-        return cursor.fetchall()
+        return [(row[0], int(row[1]), int(row[2])) for row in cursor.fetchall()]
 
 
 @transaction.atomic

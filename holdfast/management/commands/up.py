@@ -114,7 +114,12 @@ class Command(BaseCommand):
         for number in range(1, settings.HOLDFAST_WORKERS + 1):
             self.groups["work"].append(start(_celery(f"worker-{number}", "runs", settings.HOLDFAST_SLOTS)))
         self.groups["work"].append(start(_celery("control", "control", 1)))
-        sweeper = Child("sweeper", python(str(settings.BASE_DIR / "manage.py"), "sweep"), grace=0.6, env={"HOLDFAST_ROLE": "sweeper"})
+        sweeper = Child(
+            "sweeper",
+            python(str(settings.BASE_DIR / "manage.py"), "sweep"),
+            grace=0.6,
+            env={"HOLDFAST_ROLE": "sweeper"},
+        )
         self.groups["sweep"].append(start(sweeper))
         return web
 

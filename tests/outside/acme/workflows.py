@@ -1,4 +1,4 @@
-"""An author's workflow from outside the repository: the example of the documentation, word for word but for payments."""
+"""An author's workflow from outside the repository: the documentation's example, but for its payments."""
 
 from typing import Annotated
 

@@ -1,0 +1,178 @@
+"""What people do, in a real browser against real workers."""
+
+import re
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser import FLAGS, on_path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=on_path(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def sign_in(browser: Browser, stack):
+    """``sign_in("bob")``: a page of their own; at the end no page may have complained."""
+    contexts, complaints = [], []
+
+    def enter(name: str, **options) -> Page:
+        context = browser.new_context(base_url=stack.url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if _is_complaint(message) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        outside = re.compile(rf"^(?!{re.escape(stack.url)}|data:|ws://127\.0\.0\.1)")
+        page.on("request", lambda request: complaints.append(request.url) if outside.match(request.url) else None)
+        page.goto("/sign-in/")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill(stack.password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/runs/")
+        return page
+
+    yield enter
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+CUT = """() => {
+    const address = document.getElementById("tail").getAttribute("hx-ws:connect");
+    htmx.ext.ws.getRegistry().get(address)?.socket.close();
+}"""
+
+
+def _is_complaint(message) -> bool:
+    """Errors and warnings, but for Chromium's own line about a 422, which is how a form is refused."""
+    return message.type in ("error", "warning") and "status of 422" not in message.text
+
+
+def csv_of(count: int) -> tuple[str, list[str]]:
+    emails = [f"b{number}.{time.time_ns()}@example.com" for number in range(count)]
+    rows = [f"Person {number},{email},Acme" for number, email in enumerate(emails)]
+    return "\n".join(["name,email,company", *rows]) + "\n", emails
+
+
+def test_alice_imports_a_csv_and_bob_approves_in_another_browser(sign_in, stack):
+    alice, bob = sign_in("alice"), sign_in("bob", viewport={"width": 390, "height": 844}, has_touch=True)
+    bob.goto("/gates/")
+    before = bob.get_by_role("listitem").filter(has_text="Import 45 contacts").count()
+    text, emails = csv_of(45)
+    alice.goto("/runs/new/contacts/")
+    file = {"name": "people.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    alice.get_by_label("Contacts (CSV)").set_input_files([file])
+    alice.get_by_role("button", name="Start contacts").click()
+    expect(alice.locator("#run-header")).to_contain_text("waiting")
+    expect(alice.locator(".gate-strip")).to_contain_text("Import 45 contacts")
+
+    mine = bob.get_by_role("listitem").filter(has_text="Import 45 contacts")
+    expect(mine).to_have_count(before + 1)  # without a reload
+    mine.first.get_by_role("link").click()
+    expect(bob.get_by_text("It changes the world outside")).to_be_visible()
+    bob.get_by_role("button", name="Approve").first.click()
+    expect(bob.get_by_role("status").filter(has_text="approve by bob")).to_be_visible()
+
+    header = alice.locator("#run-header")
+    expect(header).to_contain_text("succeeded", timeout=20_000)  # without a reload
+    seqs = [int(text) for text in alice.locator("#journal .entry-seq").all_inner_texts()]
+    assert seqs == list(range(len(seqs)))
+    assert alice.locator('#journal .entry-step:text-is("write")').count() == 5
+    counts = httpx.get(stack.sandbox + "/counts").json()["contact"]
+    assert [counts.get(email) for email in emails] == [1] * 45
+
+
+def test_a_bad_row_is_named_by_its_line_and_nothing_starts(sign_in, stack):
+    alice = sign_in("alice")
+    before = len(stack.api("alice").get("/api/runs?workflow=contacts&limit=200").json()["items"])
+    alice.goto("/runs/new/contacts/")
+    text = "name,email\nAda,ada@example.com\nBob,no-address\n"
+    file = {"name": "people.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    alice.get_by_label("Contacts (CSV)").set_input_files([file])
+    with alice.expect_response(lambda response: response.request.method == "POST") as posted:
+        alice.get_by_role("button", name="Start contacts").click()
+    assert posted.value.status == 422
+    expect(alice.get_by_role("alert")).to_contain_text("line 3: email")
+    assert len(stack.api("alice").get("/api/runs?workflow=contacts&limit=200").json()["items"]) == before
+
+
+def test_an_approver_changes_the_amount_and_exactly_that_is_paid(sign_in, stack):
+    order = f"B-{time.time_ns()}"
+    reason = "<script>alert(1)</script> ![x](http://t.example/x.png) [here](https://evil.example/)"
+    body = {"workflow": "refund", "input": {"order": order, "amount": 400, "reason": reason}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    gate = stack.finish(run, stack.api("alice"))["gates"][0]["id"]
+    erin = sign_in("erin")
+    erin.goto(f"/gates/{gate}/")
+    written = erin.locator(".gate-written")
+    expect(written).to_contain_text("<script>alert(1)</script>")
+    expect(written).to_contain_text("(evil.example)")
+    assert written.locator("img, script").count() == 0
+    erin.get_by_text("Change it before approving").click()
+    erin.get_by_label("Amount").fill("250")
+    erin.get_by_role("button", name="Approve with these changes").click()
+    expect(erin.get_by_role("status").filter(has_text="edit by erin")).to_be_visible()
+    assert stack.finish(run, erin_api := stack.api("erin"))["output"]["amount"] == 250
+    assert erin_api.get(f"/api/gates/{gate}").json()["outcome"]["verdict"] == "edit"
+
+
+def test_an_open_gate_page_says_when_somebody_else_was_first(sign_in, stack):
+    body = {"workflow": "refund", "input": {"order": f"F-{time.time_ns()}", "amount": 400}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    gate = stack.finish(run, stack.api("alice"))["gates"][0]["id"]
+    bob = sign_in("bob")
+    bob.goto(f"/gates/{gate}/")
+    bob.get_by_label("Comment, or words for the agent").fill("I am writing this")
+    expect(bob.locator("#live")).to_have_text("live")
+    assert stack.decide(run, stack.api("erin")).status_code == 201
+    expect(bob.get_by_text("This gate has changed since you opened it")).to_be_visible()
+    assert bob.get_by_label("Comment, or words for the agent").input_value() == "I am writing this"
+
+
+def test_an_operator_holds_and_releases_a_run_from_its_page(sign_in, stack):
+    body = {"workflow": "research", "input": {"question": "What is a checkpoint?", "pace": 0.5}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    alice = sign_in("alice")
+    alice.goto(f"/runs/{run}/")
+    alice.get_by_role("button", name="Hold", exact=True).click()
+    alice.locator("#hold-reason").fill("the bank is closed")
+    alice.get_by_role("button", name="Hold this run").click()
+    expect(alice.locator("#run-header")).to_contain_text("held", timeout=10_000)
+    expect(alice.locator("#run-header")).to_contain_text("the bank is closed")
+    alice.get_by_role("button", name="Release", exact=True).click()
+    alice.get_by_role("button", name="Release this run").click()
+    expect(alice.locator("#run-header")).to_contain_text("succeeded", timeout=20_000)
+
+
+def test_a_page_that_lost_its_socket_catches_up_without_gaps(sign_in, stack):
+    body = {"workflow": "research", "input": {"question": "What is a checkpoint?", "pace": 0.4}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    alice = sign_in("alice")
+    alice.goto(f"/runs/{run}/")
+    expect(alice.locator("#live")).to_have_text("live")
+    for _ in range(2):
+        alice.evaluate(CUT)
+        alice.wait_for_timeout(900)
+    expect(alice.locator("#run-header")).to_contain_text("succeeded", timeout=20_000)
+    seqs = [int(text) for text in alice.locator("#journal .entry-seq").all_inner_texts()]
+    assert seqs == list(range(len(seqs)))
+
+
+def test_every_page_works_for_a_viewer_and_offers_nothing_to_press(sign_in, stack):
+    dave = sign_in("dave")
+    for path in ("/runs/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/runs/new/"):
+        assert dave.goto(path).status == 200
+    assert dave.get_by_role("link", name="Start a run").count() == 0
+
+
+def test_the_design_page_is_for_staff(sign_in, stack):
+    carol = sign_in("carol")
+    assert carol.goto("/design/").status == 200
+    expect(carol.get_by_role("heading", name="Design language")).to_be_visible()
