@@ -72,6 +72,7 @@ class Gate(models.Model):
     step = models.CharField(max_length=200)
     visit = models.PositiveIntegerField()
     ordinal = models.PositiveSmallIntegerField(default=0)
+    together = models.PositiveSmallIntegerField(default=1)  # how many gates were opened at this boundary
     key = models.CharField(max_length=200)  # the name under which the decision is read
     kind = models.CharField(max_length=10, choices=GateKind, default=GateKind.APPROVAL)
     status = models.CharField(max_length=10, choices=GateStatus, default=GateStatus.OPEN)

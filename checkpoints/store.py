@@ -140,14 +140,14 @@ WITH moved AS (
 INSERT INTO checkpoints_checkpoint
     (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs, started_at, at, content_hash, digest)
 SELECT %(run)s, moved.seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(delta)s, %(keyframe)s,
-       NULL, NULL, %(started_at)s, holdfast_now(), %(content_hash)s, moved.digest
+       %(usage)s::jsonb, %(logs)s, %(started_at)s, holdfast_now(), %(content_hash)s, moved.digest
 FROM moved RETURNING seq
 """
 
 
 def write(
     run_id: uuid.UUID, packed: Packed, *, step: str, visit: int, attempt: int, schema_version: int,
-    started_at: Any = None,
+    started_at: Any = None, usage: Any = None, logs: str | None = None,
 ) -> int:  # fmt: skip
     """Append a checkpoint to the run's history and return its seq."""
     with connection.cursor() as cursor:
@@ -163,6 +163,8 @@ def write(
                 "keyframe": packed.keyframe,
                 "content_hash": packed.content_hash,
                 "started_at": started_at,
+                "usage": None if usage is None else codec.dumps(usage).decode(),
+                "logs": logs,
             },
         )
         return int(cursor.fetchone()[0])

@@ -125,4 +125,5 @@ def workflow_as_json(workflow: Workflow) -> dict[str, Any]:
 
 def _controlled(request: HttpRequest, run_id: uuid.UUID, service: Any, **given: Any) -> Status[dict[str, Any]]:
     get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    return Status(202, reading.run_in_full(service(run_id, by=request.user, **given)))
+    service(run_id, by=request.user, **given)
+    return Status(202, reading.run_in_full(Run.objects.get(pk=run_id)))

@@ -155,7 +155,8 @@ class Stretch:
             return self._fail(attempt.failure(error, step), ctx)
         with boundary.fenced(self.run) as row:
             self._write_checkpoint(change, ctx)
-            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now())
+            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now(), **self._spent(row, ctx))
+            row.refresh_from_db()
         self._adopt(row, change)
         return self._attempt(step, RunCtx(self.run))
 
@@ -173,16 +174,15 @@ class Stretch:
     def _wait(self, questions: list[Question], change: states.Change | None, ctx: RunCtx) -> bool:
         """The gate's own boundary: open the gates and suspend the run, in one commit."""
         with boundary.fenced(self.run) as row:
-            if row.requested:
+            if row.requested and change is None:
                 self.run.requested = row.requested
-                if change is None:
-                    return True  # the loop honours it, and no gate opens
+                return True  # the loop honours it, and no gate opens; the gate is a step that comes again
             if change is not None:
                 self._write_checkpoint(change, ctx)
-            open_gates(row, questions)
-            moves.move(row, "wait", doubt_at=None)
-            if row.requested:
-                self._stop_as_requested(row)
+            if row.requested != "cancel":
+                open_gates(row, questions)  # also while held: the step that asks is not run again
+            moves.move(row, "wait", doubt_at=None, **self._spent(row, ctx))
+            self._stop_if_requested(row)
         return False
 
     # -- boundaries
@@ -227,8 +227,9 @@ class Stretch:
             "attempt": self.run.attempt,
             "schema_version": self.workflow.state.schema_version,
         }
-        packed = store.pack(**common, delta=change.delta, values=change.values, since=self.since)
-        store.write(self.run.id, packed, **common, started_at=self.run.started_at)
+        extra: dict[str, Any] = {"usage": ctx.used.as_json(), "logs": ctx.logs()}
+        packed = store.pack(**common, delta=change.delta, values=change.values, since=self.since, **extra)
+        store.write(self.run.id, packed, **common, started_at=self.run.started_at, **extra)
 
     def _adopt(self, row: Any, change: states.Change) -> None:
         """Go on from a boundary that was written through the slow path."""
@@ -307,15 +308,12 @@ class Stretch:
 
     def _honour(self) -> bool:
         with boundary.fenced(self.run) as row:
-            self._stop_as_requested(row)
+            stop_as_requested(row)
         return False
 
     def _stop_if_requested(self, row: Any) -> None:
         if row.requested:
-            self._stop_as_requested(row)
-
-    def _stop_as_requested(self, row: Any) -> None:
-        stop_as_requested(row)
+            stop_as_requested(row)
 
     def _end(self) -> bool:
         """A run whose gate was its last step, or whose last step was finished before it was held."""

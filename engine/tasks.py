@@ -18,9 +18,8 @@ def advance(run_id: str | None) -> None:
     """Carry a due run on. After a database error this process ends: it cannot know what was committed."""
     hint = uuid.UUID(run_id) if run_id else None
     try:
-        if hint is not None:
-            takeover.take_over_if_lost(hint)
-        stretch.advance(hint)
+        if not stretch.advance(hint) and hint is not None and takeover.take_over_if_lost(hint):
+            stretch.advance(hint)
     except (OperationalError, InterfaceError, psycopg.OperationalError):
         if connection.connection is None:
             return  # nothing was begun: the database is away, and the sweeper rings when it is back

@@ -1,6 +1,7 @@
 """The end of a step that hangs: an alarm raises in it; two seconds later a thread that needs no GIL ends the process."""
 
 import faulthandler
+import os
 import signal
 import threading
 import time
@@ -8,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from django.conf import settings
 
@@ -28,7 +28,7 @@ class _Killer:
     """``faulthandler.dump_traceback_later``, armed seldom, for it starts a thread every time."""
 
     def __init__(self) -> None:
-        self.file: IO[str] | None = None
+        self.file: int | None = None  # a descriptor that stays open as long as the process
         self.due = 0.0
 
     def at_least(self, until: float) -> None:
@@ -37,7 +37,7 @@ class _Killer:
         if self.file is None:
             folder = Path(settings.HOLDFAST_DATA_DIR)
             folder.mkdir(parents=True, exist_ok=True)
-            self.file = (folder / "hung-steps.log").open("a")
+            self.file = os.open(folder / "hung-steps.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.due = until + SLACK
         faulthandler.dump_traceback_later(self.due - time.monotonic(), exit=True, file=self.file)
 

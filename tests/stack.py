@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +56,15 @@ class Stack:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
         """Stop it; how many seconds that took."""
         assert self.process is not None
-        for client in self.clients.values():
-            client.close()
+        self.close_clients()
         began = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(30)
         return time.monotonic() - began
+
+    def close_clients(self) -> None:
+        for client in self.clients.values():
+            client.close()
 
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -108,6 +113,19 @@ class Stack:
         assert wanted is not None
         return int(wanted[0].split()[-1])
 
+    @contextmanager
+    def frozen(self, word: str) -> Iterator[None]:
+        """Stop (SIGSTOP) the processes of this stack with ``word`` on their command line, and let them go on."""
+        pids = [pid for pid, command in processes_of(self.folder).items() if f" {word} " in command]
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def finish(self, run: str, client: httpx.Client, seconds: int = 60) -> dict[str, Any]:
         found: dict[str, Any] = client.get(f"/api/runs/{run}", params={"wait": seconds}).json()
         return found
@@ -120,15 +138,15 @@ class Stack:
         return by.post(f"/api/gates/{gate['id']}/decisions", json=body)
 
 
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of every process that was started for this data folder."""
+def processes_of(folder: Path) -> dict[int, str]:
+    """Every process that was started for this data folder: its pid and command line."""
     mark = f"HOLDFAST_DATA_DIR={folder}".encode()
-    found = []
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             command = (entry / "cmdline").read_bytes()
             if mark in (entry / "environ").read_bytes().split(b"\0") or str(folder).encode() in command:
-                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+                found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
     return found

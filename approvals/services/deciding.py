@@ -43,7 +43,8 @@ def decide(
         raise GateClosed(gate, closed_in_words(gate))
     if by is not None and (gate.version, gate.proposal_hash) != (version, proposal_hash):
         raise GateChanged(gate, "The proposal has changed since you saw it. Read it again, then decide.")
-    if by is not None and gate.decisions.filter(by=by, voided_at=None).exists():
+    valid = list(gate.decisions.filter(voided_at=None))
+    if by is not None and any(decision.by_id == by.pk for decision in valid):
         raise AlreadyVoted(gate, "Your vote is in already.")
     _check(gate, verdict, args, comment)
     decision = Decision.objects.create(
@@ -59,7 +60,8 @@ def decide(
     )
     if verdict == Verdict.EDIT:
         _change_action(gate, decision)
-    _settle(run, gate, decision)
+        valid = []
+    _settle(run, gate, decision, got=sum(counts(one) for one in [*valid, decision]))
     return decision
 
 
@@ -71,9 +73,14 @@ def closed_in_words(gate: Gate) -> str:
     return f"Already decided: {gate.outcome_verdict} by {gate.outcome_by} at {when}."
 
 
+def counts(decision: Decision) -> bool:
+    """Whether the decision counts towards the quorum."""
+    return decision.voided_at is None and decision.verdict in (Verdict.APPROVE, Verdict.EDIT)
+
+
 def votes(gate: Gate) -> int:
-    """How many count towards the quorum."""
-    return gate.decisions.filter(voided_at=None, verdict__in=[Verdict.APPROVE, Verdict.EDIT]).count()
+    """How many count towards the quorum; from the prefetched decisions where a list has them."""
+    return sum(counts(decision) for decision in gate.decisions.all())
 
 
 def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: str) -> None:
@@ -119,10 +126,9 @@ def _change_action(gate: Gate, decision: Decision) -> None:
     gate.save(update_fields=["action", "version", "proposal_hash"])
 
 
-def _settle(run: Run, gate: Gate, decision: Decision) -> None:
+def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
     approving = decision.verdict in (Verdict.APPROVE, Verdict.EDIT)
     needed = gate.quorum if approving and decision.by is not None else 1
-    got = votes(gate)
     final = not approving or got >= needed
     detail = {
         "gate": str(gate.id),

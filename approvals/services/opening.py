@@ -37,7 +37,7 @@ class Question:
 
 def open_gates(run: Run, questions: Sequence[Question], *, by: str = "") -> list[Gate]:
     """Open a gate for each question at the run's current step and visit. The run is locked and about to wait."""
-    return [_open(run, ordinal, question, by) for ordinal, question in enumerate(questions)]
+    return [_open(run, ordinal, question, len(questions), by) for ordinal, question in enumerate(questions)]
 
 
 def proposal_hash(step: str, proposal: Mapping[str, Any]) -> str:
@@ -60,7 +60,7 @@ def database_now() -> Any:
         return cursor.fetchone()[0]
 
 
-def _open(run: Run, ordinal: int, question: Question, by: str) -> Gate:
+def _open(run: Run, ordinal: int, question: Question, together: int, by: str) -> Gate:
     policy = dict(question.policy)
     users = [name.removeprefix("user:") for name in policy["approvers"] if name.startswith("user:")]
     groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
@@ -79,6 +79,7 @@ def _open(run: Run, ordinal: int, question: Question, by: str) -> Gate:
         step=run.step,
         visit=run.visit,
         ordinal=ordinal,
+        together=together,
         key=question.key,
         kind=question.kind,
         **proposal,

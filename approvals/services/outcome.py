@@ -19,7 +19,7 @@ def close(run: Run, gate: Gate, decision: Decision) -> None:
     gate.status, gate.final_at = GateStatus.DECIDED, decision.at
     gate.outcome_verdict, gate.outcome_by = decision.verdict, decision.by_name
     gate.save(update_fields=["status", "final_at", "outcome_verdict", "outcome_by"])
-    siblings = list(Gate.objects.filter(run=run, step=gate.step, visit=gate.visit).exclude(status=GateStatus.WITHDRAWN))
+    siblings = _opened_with(run, gate)
     if any(sibling.is_open for sibling in siblings):
         moves.poke_on_commit(run)
         return
@@ -35,6 +35,14 @@ def close(run: Run, gate: Gate, decision: Decision) -> None:
         _end(run, "reject", rejected.outcome_by, next(iter(comment), ""))
     else:
         _go_on(run, siblings, rejected, decision)
+
+
+def _opened_with(run: Run, gate: Gate) -> list[Gate]:
+    """The gates of the same boundary, itself included."""
+    if gate.together == 1:
+        return [gate]
+    same = Gate.objects.filter(run=run, step=gate.step, visit=gate.visit, kind=gate.kind).order_by("ordinal")
+    return list(same.exclude(status=GateStatus.WITHDRAWN))
 
 
 def fail(run: Run, message: str, *, by: str, comment: str = "") -> None:
@@ -80,20 +88,29 @@ def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
 
 def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any]) -> None:
     """Write the step's checkpoint with ``updates`` set in the state. Raises InvalidDecision that names the fields."""
+    if not updates:
+        nothing: dict[str, Any] = _columns(run, workflow)
+        packed = store.pack(**nothing, delta={}, values={}, since=store.Since())
+        store.write(run.pk, packed, **nothing)
+        return
     loaded = store.load(run.pk, run.seq)
     plain = {name: states.Replace(value) for name, value in updates.items()}
     try:
         change = states.apply(workflow.state.parse(loaded.values), loaded.values, plain)
     except states.StateInvalid as error:
         raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
-    common: dict[str, Any] = {
+    common = _columns(run, workflow)
+    packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
+    store.write(run.pk, packed, **common)
+
+
+def _columns(run: Run, workflow: Workflow) -> dict[str, Any]:
+    return {
         "step": run.step,
         "visit": run.visit,
         "attempt": run.attempt,
         "schema_version": workflow.state.schema_version,
     }
-    packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
-    store.write(run.pk, packed, **common)
 
 
 def resume(run: Run, target: str, **fields: Any) -> None:

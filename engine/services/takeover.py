@@ -62,11 +62,10 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
     return True
 
 
-def take_over_if_lost(run_id: uuid.UUID) -> None:
-    """What a returned bell leads to: its run may be in the hands of a worker that has died."""
+def take_over_if_lost(run_id: uuid.UUID) -> bool:
+    """What a returned bell leads to: its run may be in the hands of a worker that has died. False: it is not."""
     row = Run.objects.filter(pk=run_id, status=Status.RUNNING).values_list("worker", "claim").first()
-    if row is not None and row[0] is not None and not _is_held(row[0]):
-        take_over(run_id, row[0], row[1])
+    return row is not None and row[0] is not None and not _is_held(row[0]) and take_over(run_id, row[0], row[1])
 
 
 def _is_held(worker: int) -> bool:

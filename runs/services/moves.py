@@ -28,6 +28,8 @@ def lock(run_id: Any) -> Run:
 def move(run: Run, name: str, *entries: journal.Entry, **fields: Any) -> Run:
     """Make the move ``name``, write its journal entries and ``fields``; poke on commit. Raises MoveRefused.
 
+    ``run`` is not read again: whoever shows or uses it afterwards refreshes it.
+
     Call it inside ``atomic`` with the run locked. The guard repeats what the lock promises, so that a caller who forgot
     the lock loses cleanly.
     """
@@ -43,7 +45,6 @@ def move(run: Run, name: str, *entries: journal.Entry, **fields: Any) -> Run:
     for entry in entries:
         journal.record(run.pk, entry)
     poke_on_commit(run)
-    run.refresh_from_db()
     return run
 
 
