@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
 from checkpoints import blob
 from checkpoints.models import Checkpoint
+from runs import hot
 from runs.services import journal
 from workflows import codec
 
@@ -98,9 +97,7 @@ ORDER BY seq
 
 def load(run_id: uuid.UUID, seq: int) -> Loaded:
     """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LOAD, {"run": run_id, "seq": seq})
-        rows = cursor.fetchall()
+    rows = hot.rows(_LOAD, {"run": run_id, "seq": seq})
     if not rows:
         raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
     values: dict[str, Any] = {}
@@ -150,24 +147,20 @@ def write(
     started_at: Any = None, usage: Any = None, logs: str | None = None,
 ) -> int:  # fmt: skip
     """Append a checkpoint to the run's history and return its seq."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _WRITE,
-            {
-                "run": run_id,
-                "step": step,
-                "visit": visit,
-                "attempt": attempt,
-                "schema_version": schema_version,
-                "delta": packed.delta,
-                "keyframe": packed.keyframe,
-                "content_hash": packed.content_hash,
-                "started_at": started_at,
-                "usage": None if usage is None else codec.dumps(usage).decode(),
-                "logs": logs,
-            },
-        )
-        return int(cursor.fetchone()[0])
+    values = {
+        "run": run_id,
+        "step": step,
+        "visit": visit,
+        "attempt": attempt,
+        "schema_version": schema_version,
+        "delta": packed.delta,
+        "keyframe": packed.keyframe,
+        "content_hash": packed.content_hash,
+        "started_at": started_at,
+        "usage": None if usage is None else codec.dumps(usage).decode(),
+        "logs": logs,
+    }
+    return int(hot.one(_WRITE, values)[0])
 
 
 def find(run_id: uuid.UUID, seq: int) -> Checkpoint:

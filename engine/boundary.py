@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import psycopg
-from django.db import connection, transaction
+from django.db import transaction
 
 from checkpoints.store import Packed
 from engine.claim import Claimed
-from runs import poke
+from runs import hot, poke
 from runs.models import Kind, Run
 from runs.moves import MOVES, Status
 from runs.services import journal, moves
@@ -137,7 +136,7 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
         "cost_usd": used.cost_usd,
     }
     finishing = next_step == "end"
-    row = _execute(_FINISH, values | _ended()) if finishing else _execute(_ADVANCE, values)
+    row = hot.one(_FINISH, values | _ended()) if finishing else hot.one(_ADVANCE, values)
     if row is None:
         raise Fenced
     run.seq, run.requested, run.started_at, _ = row
@@ -147,15 +146,6 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     run.cost_usd += used.cost_usd
     poke.run_changed(run.id)
     return not run.requested
-
-
-def _execute(statement: str, values: dict[str, Any]) -> Any:
-    """Run a hot statement prepared and with server-side binding, below Django's cursor."""
-    connection.ensure_connection()
-    assert connection.connection is not None
-    with psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, values, prepare=True)
-        return cursor.fetchone()
 
 
 @contextmanager
@@ -173,6 +163,6 @@ def save(run: Claimed, value: Any) -> None:
     """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
     statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"
     fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
-    if _execute(statement, {**fence, "saved": codec.dumps(value).decode()}) is None:
+    if hot.one(statement, {**fence, "saved": codec.dumps(value).decode()}) is None:
         raise Fenced
     run.saved = value

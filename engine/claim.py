@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from checkpoints import store
+from runs import hot
 from workflows import codec
 
 
@@ -62,18 +63,15 @@ def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | s
 
     The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        row = None
-        if hint is not None:
-            cursor.execute(_HINTED, {"worker": worker, "hint": hint})
-            row = cursor.fetchone()
+    with transaction.atomic():
+        row = hot.one(_HINTED, {"worker": worker, "hint": hint}) if hint is not None else None
         if row is None:
-            cursor.execute(_OLDEST, {"worker": worker})
-            row = cursor.fetchone()
+            row = hot.one(_OLDEST, {"worker": worker})
         if row is None:
             return None
         claimed = Claimed(*row)
-        claimed.saved = codec.loads(claimed.saved) if isinstance(claimed.saved, str) else claimed.saved
+        if isinstance(claimed.saved, str):  # Django has its connections read jsonb as text
+            claimed.saved = codec.loads(claimed.saved)
         try:
             return claimed, store.load(claimed.id, claimed.seq)
         except store.HistoryBroken as error:

@@ -33,11 +33,14 @@ class RunCtx(Ctx):
         self.run_id = str(run.id)
         self.step = run.step
         self.attempt = run.attempt
-        self.idempotency_key = visit_key(run.id, run.step, run.visit)
         self.effect_key = effect_key
         self.saved = run.saved
         self.used = Used()
         self.lines: list[dict[str, Any]] = []
+
+    @cached_property
+    def idempotency_key(self) -> str:  # type: ignore[override]
+        return visit_key(self._run.id, self._run.step, self._run.visit)
 
     @cached_property
     def _decided(self) -> list[tuple[Gate, Decision]]:

@@ -75,7 +75,8 @@ def limit(seconds: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGALRM, _alarm)
+    if signal.getsignal(signal.SIGALRM) is not _alarm:
+        signal.signal(signal.SIGALRM, _alarm)
     _killer.at_least(time.monotonic() + seconds + KILL_AFTER)
     _in_step = True
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -84,7 +85,6 @@ def limit(seconds: float) -> Iterator[None]:
     finally:
         _in_step = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
 
 def rest() -> None:

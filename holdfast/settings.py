@@ -72,7 +72,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_htmx",
     "template_partials",
-    "heroicons",
     "ninja",
     "workflows",
     "runs",
@@ -125,6 +124,8 @@ DATABASE_OPTIONS: dict[str, object] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
+    # Prepared statements need a connection of our own; behind a pooler (then there is a lease URL) they are not used.
+    "prepare_threshold": None if os.environ.get("HOLDFAST_LEASE_URL") else 5,
     "application_name": "holdfast" + (f" {HOLDFAST_ROLE}" if HOLDFAST_ROLE else ""),
 }
 DATABASE_URL = os.environ.get("DATABASE_URL") or HOLDFAST_HOME.database_url

@@ -1,5 +1,6 @@
 """A workflow: its state schema and its steps, defined by decorators."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -292,6 +293,7 @@ def _takes(function: Callable[..., Any], role: str) -> int:
     return count
 
 
+@functools.cache
 def takes(function: Callable[..., Any]) -> int:
     """How many positional arguments ``function`` can be given, at most 2; 0 when none or when more are required."""
     positional = [

@@ -5,8 +5,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
+from runs import hot
 from runs.models import Kind
 from workflows import codec
 
@@ -55,9 +54,7 @@ class Entry:
 
 def record(run_id: uuid.UUID, entry: Entry) -> int:
     """Append one event to the run's journal and return its ``seq``. Call it in the transaction of the fact itself."""
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD, {"run": run_id, **entry.stored()})
-        row = cursor.fetchone()
+    row = hot.one(_RECORD, {"run": run_id, **entry.stored()})
     if row is None:
         raise LookupError(f"run {run_id} is gone")
     return int(row[0])
