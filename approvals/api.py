@@ -11,7 +11,7 @@ from approvals.models import Gate, GateStatus
 from approvals.reading import decision_as_json, gate_as_json
 from approvals.schemas import DecisionIn, DecisionOut, GateList, GateOut
 from approvals.services.deciding import decide
-from runs import pages, waiting
+from runs import filters, pages, waiting
 from runs.api import Limit
 
 router = Router(tags=["gates"])
@@ -34,7 +34,7 @@ def list_gates(request: HttpRequest, query: Query[GateQuery]) -> dict[str, Any]:
     if query.status:
         gates = gates.filter(status=query.status)
     if query.workflow:
-        gates = gates.filter(run__workflow=query.workflow)
+        gates = gates.filter(run__workflow=filters.plain_text("workflow", query.workflow))
     if query.run:
         gates = gates.filter(run_id=query.run)
     items, following = pages.page(gates, key="opened_at", cursor=query.cursor, limit=query.limit)

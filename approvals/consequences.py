@@ -5,6 +5,7 @@ from typing import Any
 from approvals.models import Gate, GateKind, Verdict, in_words
 from workflows import Workflow, registry
 from workflows.durations import words
+from workflows.errors import StepGone
 
 UNDECIDED = "If nobody decides in time: "
 
@@ -13,7 +14,8 @@ def consequences(gate: Gate) -> dict[str, str]:
     """A sentence per verdict that the gate allows, and one for its timeout."""
     try:
         workflow = registry.version(gate.run.workflow, gate.run.version)
-    except registry.WorkflowUnknown:
+        following = gate.goto or workflow.after(gate.step) or "end"
+    except (registry.WorkflowUnknown, StepGone):
         return {}
     if gate.kind == GateKind.OUTCOME:
         found = {
@@ -22,7 +24,6 @@ def consequences(gate: Gate) -> dict[str, str]:
             Verdict.FAIL: "The run ends as failed. Nothing more happens.",
         }
     else:
-        following = gate.goto or workflow.after(gate.step) or "end"
         found = {
             Verdict.APPROVE: _goes_on(workflow, following),
             Verdict.EDIT: f"Your changes are set in the state, then: {_goes_on(workflow, following)}",

@@ -13,8 +13,10 @@ from approvals.models import Gate, GateStatus
 from approvals.refusals import InvalidDecision, NotYours, Refused
 from approvals.services.deciding import closed_in_words, decide, votes
 from runs.schema_form import SchemaForm, form_for
+from runs.views import whole_number
 from workflows import registry
 from workflows import state as states
+from workflows.errors import StepGone
 
 TABS = {"mine": "Mine", "open": "All open", "history": "History"}
 PAGE = 100
@@ -54,7 +56,6 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
         args = form.values()
     elif verdict == "happened":
         args = {}
-    version = request.POST.get("version", "")
     try:
         decide(
             gate_id,
@@ -62,12 +63,14 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
             verdict=verdict,
             args=args,
             comment=request.POST.get("comment", ""),
-            version=int(version) if version.isdigit() else None,
+            version=whole_number(request.POST.get("version", "")),
             proposal_hash=request.POST.get("proposal_hash"),
             channel="page",
         )
     except InvalidDecision as error:
         return _page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
+    except StepGone as error:
+        return _page(request, gate, form=form, status=409, refused=str(error), typed=request.POST)
     except NotYours as error:
         return _page(request, gate, status=403, refused=str(error), typed=request.POST)
     except Refused as error:

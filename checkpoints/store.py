@@ -1,5 +1,6 @@
 """Writing and reading states: deltas, keyframes, and the proof that they are as they were written."""
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from runs import hot
 from runs.services import journal
 from workflows import codec
 
+LARGEST = 2**62  # beyond any seq, within a bigint
 KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
 
 
@@ -95,8 +97,13 @@ ORDER BY seq
 """
 
 
-def load(run_id: uuid.UUID, seq: int) -> Loaded:
-    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken."""
+def load(run_id: uuid.UUID, seq: int, *, head: bytes | None = None) -> Loaded:
+    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken.
+
+    Each checkpoint must match its hash. With ``head``, the run's digest as of ``seq``, every link from the keyframe on
+    is made again too, so that a row which was taken out, put in or rewritten whole is found before the run goes on.
+    """
+    seq = min(seq, LARGEST)
     rows = hot.rows(_LOAD, {"run": run_id, "seq": seq})
     if not rows:
         raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
@@ -115,7 +122,33 @@ def load(run_id: uuid.UUID, seq: int) -> Loaded:
                 since.add(delta)
         except (ValueError, KeyError, TypeError) as error:
             raise HistoryBroken(run_id, at, str(error)) from None
+    if head is not None:
+        _check_links(run_id, rows[0][0], seq, head)
     return Loaded(rows[-1][0], rows[-1][4], values, since)
+
+
+_LINKS = """
+SELECT seq, content_hash, digest FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq BETWEEN %(start)s AND %(end)s
+UNION ALL
+SELECT seq, content_hash, digest FROM runs_event WHERE run_id = %(run)s AND seq BETWEEN %(start)s AND %(end)s
+ORDER BY seq
+"""
+
+
+def _check_links(run_id: uuid.UUID, start: int, end: int, head: bytes) -> None:
+    """Make the chain from the keyframe at ``start`` to ``end`` again. Raises HistoryBroken at the first break."""
+    digest = b""
+    expected = start
+    for seq, content_hash, stored in hot.rows(_LINKS, {"run": run_id, "start": start, "end": end}):
+        if seq != expected:
+            raise HistoryBroken(run_id, expected, "the entry is gone")
+        if seq > start:
+            digest = hashlib.sha256(digest + seq.to_bytes(8, "big") + bytes(content_hash)).digest()
+        if seq > start and digest != bytes(stored):
+            raise HistoryBroken(run_id, seq, "its digest does not follow from the entries before it")
+        digest, expected = bytes(stored), seq + 1
+    if digest != head:
+        raise HistoryBroken(run_id, end, "the last digest is not the run's")
 
 
 def replay(values: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +198,7 @@ def write(
 
 def find(run_id: uuid.UUID, seq: int) -> Checkpoint:
     """The checkpoint at or before ``seq``. Raises CheckpointMissing."""
-    found = Checkpoint.objects.filter(run_id=run_id).at_or_before(seq).first()
+    found = Checkpoint.objects.filter(run_id=run_id).at_or_before(min(seq, LARGEST)).first()
     if found is None:
         raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
     return found

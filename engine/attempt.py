@@ -2,10 +2,14 @@
 
 import asyncio
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.db import connection
+from psycopg.pq import TransactionStatus
 
 from engine import timelimit
 from engine.boundary import Fenced
@@ -61,13 +65,22 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], timeout: float, st
                 value = asyncio.run(_await(value))
             return value
     except timelimit.StepTimeout:
+        _abandon_query()
         return Failure("StepTimeout", f"the step took longer than its timeout of {timeout:g} s", "", retryable=True)
     except timelimit.ShutdownCut:
+        _abandon_query()
         return Failure("Shutdown", "the worker was stopped while the step ran", "", retryable=True, cut=True)
     except Fenced:
         raise
     except Exception as error:
         return failure(error, step)
+
+
+def _abandon_query() -> None:
+    """The alarm may have struck inside a query of Django's connection, which is then of no more use."""
+    raw = connection.connection
+    if raw is not None and raw.info.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
+        connection.close()
 
 
 def failure(error: Exception, step: Step) -> Failure:
@@ -80,8 +93,15 @@ def failure(error: Exception, step: Step) -> Failure:
         journal.clean(text),
         retryable=retryable,
         certain=certain,
-        retry_after=getattr(error, "retry_after", None) if isinstance(error, Transient) else None,
+        retry_after=_clamped(error.retry_after) if isinstance(error, Transient) else None,
     )
+
+
+def _clamped(seconds: float | None) -> float | None:
+    """``retry_after`` may come from a remote header: at most a week, and a number."""
+    if seconds is None or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+        return None
+    return min(max(0.0, float(seconds)), 7 * 86400.0)
 
 
 class Narrowed:

@@ -35,6 +35,7 @@ class Claimed:
     doubt_reason: str
     saved: Any
     cost_usd: Decimal
+    digest: bytes
 
 
 # ``AND status = 'queued'`` stands beside the lock: a run that somebody took meanwhile is passed over.
@@ -45,7 +46,7 @@ UPDATE runs_run SET
     step_started_at = CASE WHEN requested = '' THEN holdfast_now() END
 WHERE status = 'queued' AND id = {which}
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
-    holdfast_now(), doubt_at, doubt_reason, saved, cost_usd
+    holdfast_now(), doubt_at, doubt_reason, saved, cost_usd, digest
 """
 _HINTED = _CLAIM.format(
     which="""(SELECT id FROM runs_run WHERE id = %(hint)s AND status = 'queued' AND available_at <= holdfast_now()
@@ -73,7 +74,7 @@ def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | s
         if isinstance(claimed.saved, str):  # Django has its connections read jsonb as text
             claimed.saved = codec.loads(claimed.saved)
         try:
-            return claimed, store.load(claimed.id, claimed.seq)
+            return claimed, store.load(claimed.id, claimed.seq, head=bytes(claimed.digest))
         except store.HistoryBroken as error:
             return claimed, error
 

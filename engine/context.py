@@ -66,8 +66,8 @@ class RunCtx(Ctx):
             raise ValueError(f"level={level!r}: one of {', '.join(LEVELS)} was expected")
         if len(self.lines) < LOG_LINES:
             at = datetime.now(UTC).isoformat()
-            line = {"at": at, "level": level, "message": journal.clean(str(message))[:10_000], "fields": fields}
-            codec.dumps(fields)
+            kept = codec.loads(codec.dumps(fields))  # as it is now, whatever the step does with it later
+            line = {"at": at, "level": level, "message": journal.clean(str(message))[:10_000], "fields": kept}
             self.lines.append(line)
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
@@ -75,8 +75,10 @@ class RunCtx(Ctx):
             cost = Decimal(str(cost_usd))
         except InvalidOperation:
             cost = Decimal(-1)
-        if not cost.is_finite() or cost < 0 or int(input_tokens) < 0 or int(output_tokens) < 0:
-            raise ValueError("usage: token counts and cost_usd must be numbers that are not negative")
+        tokens = int(input_tokens), int(output_tokens)
+        if not cost.is_finite() or not 0 <= cost < 10**9 or not all(0 <= count < 10**15 for count in tokens):
+            raise ValueError("usage: token counts and cost_usd must be numbers from 0, below 10^15 and 10^9")
+        model = journal.clean(str(model))[:200]
         models = self.used.models if not model or model in self.used.models else (*self.used.models, model)
         self.used = Used(
             self.used.input_tokens + int(input_tokens),

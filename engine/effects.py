@@ -10,6 +10,7 @@ from engine.attempt import Failure, call
 from engine.claim import Claimed
 from engine.context import RunCtx
 from runs.keys import visit_key
+from runs.services import journal
 from workflows import Happened, NotHappened, Partly, State, Unknown
 from workflows.definition import Gate as GateStep
 from workflows.definition import Step
@@ -27,7 +28,7 @@ class Asked:
     wait: float = 0.0
 
     def as_json(self, key: str) -> dict[str, Any]:
-        reason = self.answer.reason if isinstance(self.answer, Unknown) else ""
+        reason = journal.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
         name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
         return {
             "answer": name[type(self.answer).__name__],
@@ -37,12 +38,14 @@ class Asked:
         }
 
 
-def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked:
-    """Ask the effect's ``verify``. One that raises, hangs or returns something else is Unknown."""
+def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | None:
+    """Ask the effect's ``verify``. One that raises, hangs or returns something else is Unknown. None: cut short."""
     if step.verify is None:
         return Asked(Unknown("the effect has no verify"), database_now())
     value = call(step.verify, (state, ctx), step.timeout, step)
     now = database_now()
+    if isinstance(value, Failure) and value.cut:
+        return None
     if isinstance(value, Failure):
         return Asked(Unknown(f"verify failed: {value.type}: {value.message}"), now)
     if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
@@ -92,4 +95,13 @@ def approved(gate_step: GateStep, state: State, values: dict[str, Any], run: Cla
     if gate.outcome_verdict not in (Verdict.APPROVE, Verdict.EDIT):
         return False
     args = (gate.action or {}).get("args", {})
-    return all(values[name] == value for name, value in args.items() if name in values)
+    return all(_same(type(state), name, value, values[name]) for name, value in args.items() if name in values)
+
+
+def _same(kind: type[State], name: str, approved_value: Any, value: Any) -> bool:
+    """Whether the approved value is the state's, in whatever spelling a person typed it."""
+    adapter = kind.field_adapter(name)
+    try:
+        return bool(adapter.dump_python(adapter.validate_python(approved_value), mode="json") == value)
+    except ValueError:
+        return False

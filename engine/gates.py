@@ -6,7 +6,7 @@ from typing import Any
 from approvals.services.opening import Question
 from engine.attempt import Failure, call
 from engine.context import RunCtx
-from workflows import Ask, Proposal, Replace, State
+from workflows import Ask, Proposal, Replace, State, codec
 from workflows.definition import Gate
 from workflows.state import StateInvalid, apply
 
@@ -74,9 +74,14 @@ def _shown(proposal: Proposal, values: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in proposal.context if name not in values]
     if missing:
         raise StateInvalid({missing[0]: "the proposal's context names no field of the state"})
-    return {
+    shown = {
         "title": proposal.title,
         "summary": proposal.summary,
         "action": proposal.action_as_json(),
         "context": {name: values[name] for name in proposal.context},
     }
+    try:
+        codec.dumps(shown)
+    except ValueError as error:
+        raise StateInvalid({"proposal": str(error)}) from None
+    return shown

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from approvals.services.opening import Question, database_now, open_gates
 from approvals.services.withdrawing import withdraw_all
@@ -17,15 +19,16 @@ from engine.attempt import Failure, Result
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
-from runs import bell
+from runs import bell, poke
 from runs.clock import Now
-from runs.models import Kind
+from runs.models import Kind, Run
 from runs.services import journal, moves
 from workflows import Happened, NotHappened, Partly, Workflow, registry
 from workflows import state as states
 from workflows.definition import Gate, Step
 
 log = logging.getLogger("holdfast.run")
+ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
 
 
 def advance(hint: uuid.UUID | None) -> bool:
@@ -35,10 +38,11 @@ def advance(hint: uuid.UUID | None) -> bool:
     if taken is None:
         return False
     run, loaded = taken
+    poke.run_changed(run.id)
     try:
         stretch = _prepare(run, loaded)
         if stretch is not None:
-            stretch.go()
+            stretch.go_or_fail()
     except Fenced:
         log.warning("run %s was taken over; this worker changed nothing", run.id)
     finally:
@@ -79,6 +83,18 @@ class Stretch:
         self.began = time.monotonic()
         self.forced_gate = ""
 
+    def go_or_fail(self) -> None:
+        """Whatever an author's values make go wrong ends in a failed run, never in one that nobody owns."""
+        try:
+            self.go()
+        except (Fenced, OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception as error:
+            log.exception("run %s step %s", self.run.id, self.run.step)
+            step = self.workflow.steps.get(self.run.step)
+            failed = attempt.failure(error, step or next(iter(self.workflow.steps.values())))
+            self._fail(failed, RunCtx(self.run), acted=step is not None and step.is_effect)
+
     def go(self) -> None:
         while self._may_start() and self._one_step():
             pass
@@ -86,7 +102,7 @@ class Stretch:
     def _may_start(self) -> bool:
         """Whether the next step may start here and now."""
         if self.run.requested:
-            return self._honour()
+            return self._settle_and_honour()
         if timelimit.is_stopping():
             return self._put_back("")
         if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
@@ -113,7 +129,7 @@ class Stretch:
             assert isinstance(gate, Gate)
             allowed = effects.approved(gate, self.state, self.values, self.run, ctx)
             if isinstance(allowed, Failure):
-                return self._failed(step, replace(allowed, certain=True), ctx)
+                return self._failed(step, replace(allowed, certain=True), ctx, acted=False)
             if not allowed:
                 self.forced_gate = gate.name
                 return self._commit(Result({}, gate.name), ctx)
@@ -129,23 +145,43 @@ class Stretch:
 
     def _doubtful(self, step: Step, ctx: RunCtx) -> bool:
         """An earlier attempt of this effect may have acted: ask before anything is done again."""
-        asked = effects.ask_verify(step, self.state, self.run, ctx)
+        asked = self._verify(step, ctx)
+        if asked is None:
+            return self._put_back("")
         detail = asked.as_json(ctx.idempotency_key)
-        self._note(journal.Entry(Kind.VERIFIED, step.name, self.run.attempt, "", detail))
         if isinstance(asked.answer, Happened):
             return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
         if asked.wait:  # too early to believe: a request may be in flight, or a read stale
             return self._put_back("", after=asked.wait)
-        if isinstance(asked.answer, NotHappened):
-            return self._attempt(step, ctx)
+        may_try = isinstance(asked.answer, (NotHappened, Partly)) or step.on_unknown == "retry"
+        if may_try and self.run.failures >= step.retry.attempts:
+            return self._fail(Failure("AttemptsUsedUp", self.run.doubt_reason, "", retryable=False), ctx)
         if isinstance(asked.answer, Partly):
             return self._partly(step, asked.answer, ctx)
-        if step.on_unknown == "retry":
+        if may_try:
             return self._attempt(step, ctx)
         if step.on_unknown == "fail":
             text = f"nobody can tell whether {step.name!r} happened: {detail['reason']}"
             return self._fail(Failure("OutcomeUnknown", text, "", retryable=False), ctx)
         return self._wait([effects.outcome_question(self.run, step, [detail])], None, ctx)
+
+    def _verify(self, step: Step, ctx: RunCtx) -> effects.Asked | None:
+        """Ask ``verify`` and journal the answer; None: the worker was stopped meanwhile, and nothing is known."""
+        asked = effects.ask_verify(step, self.state, self.run, ctx)
+        if asked is not None:
+            detail = asked.as_json(ctx.idempotency_key)
+            self._note(journal.Entry(Kind.VERIFIED, step.name, self.run.attempt, "", detail))
+        return asked
+
+    def _settle_and_honour(self) -> bool:
+        """Cancel or hold, but learn first what became of an effect in flight, so that the journal tells it."""
+        step = self.workflow.steps.get(self.run.step)
+        if step is not None and step.is_effect and self.run.doubt_at is not None:
+            ctx = RunCtx(self.run)
+            asked = self._verify(step, ctx)
+            if asked is not None and isinstance(asked.answer, Happened):
+                return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
+        return self._honour()
 
     def _partly(self, step: Step, answer: Partly, ctx: RunCtx) -> bool:
         """Keep what is done as a checkpoint; the step runs again, sees it, and keeps its visit and key."""
@@ -181,7 +217,7 @@ class Stretch:
                 self._write_checkpoint(change, ctx)
             if row.requested != "cancel":
                 open_gates(row, questions)  # also while held: the step that asks is not run again
-            moves.move(row, "wait", doubt_at=None, **self._spent(row, ctx))
+            moves.move(row, "wait", **self._spent(row, ctx))
             self._stop_if_requested(row)
         return False
 
@@ -195,7 +231,8 @@ class Stretch:
             asked = gates.questions(result.asks, change.values) if result.asks else []
         except (states.StateInvalid, LookupError) as error:
             kept = {"returned": _printable(result.updates)} if raised_by and raised_by.is_effect else {}
-            return self._fail(attempt.failure(error, raised_by or Step(name="", function=print, where="")), ctx, **kept)
+            failed = attempt.failure(error, raised_by or self.workflow.steps[self.run.step])
+            return self._fail(failed, ctx, acted=bool(kept), **kept)
         if asked:
             return self._wait(asked, change, ctx)
         packed = store.pack(
@@ -238,10 +275,10 @@ class Stretch:
 
     # -- what ends an attempt badly
 
-    def _failed(self, step: Step, failed: Failure, ctx: RunCtx) -> bool:
-        """Try again later, or fail the run after the last attempt."""
+    def _failed(self, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True) -> bool:
+        """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
         if failed.cut:
-            return self._put_back(failed.message, in_doubt=step.is_effect)
+            return self._put_back(failed.message, in_doubt=step.is_effect and acted)
         doubtful = step.is_effect and not failed.certain
         if not failed.retryable and not doubtful:
             return self._fail(failed, ctx)
@@ -257,23 +294,28 @@ class Stretch:
             if doubtful:
                 fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
             entry = journal.Entry(Kind.ATTEMPT_FAILED, step.name, row.attempt, "", detail, self.run.started_at)
-            moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=row.failures + 1, **fields)
-            self._stop_if_requested(row)
+            # an effect that may not be tried again is still verified; then it fails
+            failures = row.failures + 1 if failed.retryable else max(row.failures + 1, step.retry.attempts)
+            moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=failures, **fields)
+            if not doubtful:
+                self._stop_if_requested(row)
         return False
 
-    def _fail(self, failed: Failure, ctx: RunCtx, **kept: Any) -> bool:
+    def _fail(self, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
+        """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
         detail = self._failure_detail(failed, ctx) | kept
         with boundary.fenced(self.run) as row:
             error = {
                 "type": failed.type,
-                "message": failed.message,
+                "message": failed.message[:ERROR_SHOWN],
                 "step": row.step,
                 "attempt": row.attempt,
                 "retryable": True,
             }
             failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, self.run.started_at)
             ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
-            moves.move(row, "fail", failure, ended, error=error, **self._spent(row, ctx))
+            doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]} if acted else {}
+            moves.move(row, "fail", failure, ended, error=error, **doubt, **self._spent(row, ctx))
         return False
 
     def _failure_detail(self, failed: Failure, ctx: RunCtx) -> dict[str, Any]:
@@ -325,6 +367,8 @@ class Stretch:
     def _note(self, entry: journal.Entry) -> None:
         with boundary.fenced(self.run) as row:
             self.run.seq = journal.record(row.pk, entry)
+            if row.step_started_at is not None:  # what follows has a timeout of its own
+                Run.objects.filter(pk=row.pk).update(step_started_at=Now())
             moves.poke_on_commit(row)
 
 

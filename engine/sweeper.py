@@ -9,6 +9,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -29,7 +30,7 @@ SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweep
 STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's lease is cut
 
 _DUE = """
-SELECT id FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now() AND NOT (id = ANY(%s))
+SELECT id, available_at FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now()
 ORDER BY available_at LIMIT %s
 """
 _FRESH_START = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
@@ -64,7 +65,7 @@ class PushedBack:
 
 class Sweeper:
     def __init__(self) -> None:
-        self.rung: dict[uuid.UUID, float] = {}
+        self.rung: dict[tuple[uuid.UUID, datetime], float] = {}  # a run that is due again is rung for again
         self.failed_gates = PushedBack()
         self.failed_runs = PushedBack()
         self.stopping = False
@@ -89,11 +90,13 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One look at everything."""
-        self.fire_gates()
-        self.take_over()
-        self.cut_stuck_workers()
-        self.ring()
-        self.alive()
+        for part in (self.fire_gates, self.take_over, self.cut_stuck_workers, self.ring, self.alive):
+            try:
+                part()
+            except (OperationalError, InterfaceError, psycopg.OperationalError):
+                raise
+            except Exception:
+                log.exception("a part of the sweep failed; the others go on")
 
     def fire_gates(self) -> int:
         candidates = Gate.objects.due().exclude(pk__in=self.failed_gates.ids()).order_by("due_at")
@@ -112,29 +115,26 @@ class Sweeper:
             cursor.execute(_IN_FLIGHT)
             for name, version, step, worker, seconds in cursor.fetchall():
                 try:
-                    limit = registry.version(name, version).steps[step].timeout
-                except (LookupError, KeyError):
+                    found = registry.version(name, version).steps[step]
+                except LookupError:
                     continue
-                if seconds > limit + STUCK_AFTER:
-                    log.warning(
-                        "cutting the lease of worker %s: step %s is %.0f s past its timeout",
-                        worker,
-                        step,
-                        seconds - limit,
-                    )
+                # a gate's ``when`` and an effect's approval are calls of their own, each with the step's timeout
+                limit = found.timeout * (2 if found.kind == "gate" or found.approved_by else 1)
+                if float(seconds) > limit + STUCK_AFTER:
+                    log.warning("cutting the lease of worker %s: step %s has run for %.0f s", worker, step, seconds)
                     cursor.execute(_CUT, [worker])
 
     def ring(self) -> int:
         """Ring for what is due and was not rung for lately."""
         now = time.monotonic()
-        self.rung = {run: at for run, at in self.rung.items() if now - at < RING_AGAIN}
+        self.rung = {mark: at for mark, at in self.rung.items() if now - at < RING_AGAIN}
         with connection.cursor() as cursor:
-            cursor.execute(_DUE, [list(self.rung), BATCH])
-            due = [row[0] for row in cursor.fetchall()]
-        for run_id in due:
-            if not bell.ring(run_id):
+            cursor.execute(_DUE, [BATCH + len(self.rung)])
+            due = [row for row in cursor.fetchall() if row not in self.rung]
+        for mark in due:
+            if not bell.ring(mark[0]):
                 break
-            self.rung[run_id] = now
+            self.rung[mark] = now
         return len(due)
 
     def alive(self) -> None:

@@ -1,5 +1,6 @@
 """The one Celery task that runs agents' work: a bell was rung."""
 
+import logging
 import os
 import uuid
 
@@ -7,15 +8,18 @@ import psycopg
 from celery import shared_task
 from django.db import InterfaceError, OperationalError, connection
 
-from engine import stretch
+from engine import stretch, timelimit
 from engine.lease import EXIT_LEASE_LOST
 from engine.services import takeover
 from runs.bell import ADVANCE
+
+log = logging.getLogger("holdfast.run")
 
 
 @shared_task(name=ADVANCE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def advance(run_id: str | None) -> None:
     """Carry a due run on. After a database error this process ends: it cannot know what was committed."""
+    timelimit.hear_sigterm()
     hint = uuid.UUID(run_id) if run_id else None
     try:
         if not stretch.advance(hint) and hint is not None and takeover.take_over_if_lost(hint):
@@ -23,4 +27,8 @@ def advance(run_id: str | None) -> None:
     except (OperationalError, InterfaceError, psycopg.OperationalError):
         if connection.connection is None:
             return  # nothing was begun: the database is away, and the sweeper rings when it is back
+        log.exception("the database failed in the middle of run %s; this worker process ends", run_id)
+        os._exit(EXIT_LEASE_LOST)
+    except Exception:  # a fault of ours: the lease must not outlive it, or nobody could take the run over
+        log.exception("run %s cannot be carried on here; this worker process ends", run_id)
         os._exit(EXIT_LEASE_LOST)

@@ -64,6 +64,12 @@ def stop(number: int = 0, frame: FrameType | None = None) -> None:
         signal.setitimer(signal.ITIMER_REAL, max(0.05, float(settings.HOLDFAST_GRACE)))
 
 
+def hear_sigterm() -> None:
+    """Billiard puts its own handler back after a child's initializers, so it is replaced when a task begins."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is not stop:
+        signal.signal(signal.SIGTERM, stop)
+
+
 def is_stopping() -> bool:
     return _stopping
 
@@ -77,6 +83,8 @@ def limit(seconds: float) -> Iterator[None]:
         return
     if signal.getsignal(signal.SIGALRM) is not _alarm:
         signal.signal(signal.SIGALRM, _alarm)
+    if _stopping:
+        seconds = min(seconds, max(0.05, float(settings.HOLDFAST_GRACE)))
     _killer.at_least(time.monotonic() + seconds + KILL_AFTER)
     _in_step = True
     signal.setitimer(signal.ITIMER_REAL, seconds)

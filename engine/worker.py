@@ -12,16 +12,15 @@ from celery.signals import worker_process_init, worker_shutting_down
 from django.conf import settings
 from django.db import connections
 
-from engine import lease, timelimit
+from engine import lease
 
 PR_SET_PDEATHSIG = 1
 
 
 @worker_process_init.connect
 def child_starts(**_: Any) -> None:
-    """A child dies with its worker (its runs are then taken over at once), and hears SIGTERM itself."""
+    """A child dies with its worker; its runs are then taken over at once."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, timelimit.stop)
     connections.close_all()  # the parent's, which a child must not share
     if settings.HOLDFAST_ROLE != "control":
         with contextlib.suppress(psycopg.OperationalError):  # the first bell tries again

@@ -23,9 +23,10 @@ from engine.services import starting
 from holdfast import VERSION
 from holdfast.models import ApiToken
 from holdfast.problems import problem
-from runs import access, pages, reading
+from runs import access, filters, pages, reading
 from runs.services.moves import MoveRefused
 from workflows import codec, registry
+from workflows.errors import StepGone
 
 
 class Token(HttpBearer):
@@ -114,6 +115,7 @@ _map(MoveRefused, 409, "wrong-status", "The run's status does not allow this")
 _map(access.NotPermitted, 403, "not-permitted", "Not permitted")
 _map(PermissionDenied, 403, "not-permitted", "Not permitted")
 _map(registry.WorkflowUnknown, 404, "unknown-workflow", "No such workflow")
+_map(StepGone, 409, "step-gone", "The run's step is gone")
 _map(store.CheckpointMissing, 404, "not-found", "Not found")
 _map(store.HistoryBroken, 409, "history-broken", "The history is broken")
 _map(pages.CursorInvalid, 400, "invalid-cursor", "The cursor is not one of ours")
@@ -132,8 +134,8 @@ def invalid(request: HttpRequest, raised: ValidationError) -> HttpResponse:
     return problem(422, "invalid-request", "The request is refused", detail, errors=errors)
 
 
-@api.exception_handler(ValueError)
-def bad_value(request: HttpRequest, raised: ValueError) -> HttpResponse:
+@api.exception_handler(filters.FilterInvalid)
+def bad_filter(request: HttpRequest, raised: filters.FilterInvalid) -> HttpResponse:
     return problem(422, "invalid-request", "The request is refused", str(raised))
 
 

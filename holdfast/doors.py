@@ -12,6 +12,8 @@ from django.contrib.auth.models import AnonymousUser
 from holdfast.models import ApiToken
 from holdfast.problems import CONTENT_TYPE
 
+DRAIN = 64 * 1024 * 1024  # bytes
+
 
 class TooLarge(Exception):
     """The body is larger than HOLDFAST_MAX_BODY."""
@@ -44,6 +46,7 @@ def limit_body(application: Any) -> Any:
         except TooLarge:
             if not begun:
                 await _refuse(send, limit)
+                await _drain(receive)
 
     return limited
 
@@ -51,9 +54,19 @@ def limit_body(application: Any) -> Any:
 async def _refuse(send: Any, limit: int) -> None:
     detail = f"The body may be at most {limit} bytes (HOLDFAST_MAX_BODY)."
     body = {"type": "body-too-large", "title": "The body is too large", "status": 413, "detail": detail}
-    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"connection", b"close")]
+    headers = [(b"content-type", CONTENT_TYPE.encode())]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+async def _drain(receive: Any) -> None:
+    """Read on for a while: a client that is still sending would see its connection reset, and not the answer."""
+    read = 0
+    while read < DRAIN:
+        message = await receive()
+        read += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
 
 
 def token_or_session(application: Any) -> Any:

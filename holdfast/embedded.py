@@ -86,13 +86,20 @@ class Home:
             self.server_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         for folder in (self.run_dir, self.pg_data):
             folder.mkdir(mode=0o700, exist_ok=True)
+            self._check_ours(folder)
+            folder.chmod(0o700)
             if self.user is not None:
                 os.chown(folder, self.user.pw_uid, self.user.pw_gid)
-            elif folder.stat().st_uid != os.geteuid():
-                raise ServerUnavailable(
-                    f"{folder} belongs to another user, perhaps from a run as root. "
-                    "Set HOLDFAST_DATA_DIR to another folder, or remove this one."
-                )
+
+    def _check_ours(self, folder: Path) -> None:
+        """Refuse a folder that somebody else made at a place that we would have taken."""
+        facts = folder.lstat()
+        owners = {os.geteuid(), *([self.user.pw_uid] if self.user else [])}
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in owners:
+            raise ServerUnavailable(
+                f"{folder} belongs to another user, perhaps from a run as root. "
+                "Set HOLDFAST_DATA_DIR to another folder, or remove this one."
+            )
 
     def placed(self, source: Path, *parts: str) -> Path:
         """``source`` (a folder of program files) itself, or a copy of it where the servers' user cannot reach it."""

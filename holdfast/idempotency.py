@@ -38,11 +38,11 @@ def _answered_once(request: HttpRequest, user: Any, key: str, answer: Callable[[
     StoredAnswer.objects.filter(user=user, key=key, status=None, created_at__lt=Now() - ABANDONED).delete()
     try:
         with transaction.atomic():
-            row = StoredAnswer.objects.create(user=user, key=key, path=request.path, body_hash=wanted)
+            row = StoredAnswer.objects.create(user=user, key=key, body_hash=wanted)
     except IntegrityError:
         return _known(StoredAnswer.objects.filter(user=user, key=key).first(), wanted)
     response: Any = answer()
-    if response.status_code >= 500 or response.status_code in (401, 429):
+    if response.status_code >= 500 or response.status_code in (401, 403, 429):
         row.delete()
     else:
         row.status, row.content = response.status_code, response.content.decode()

@@ -52,7 +52,6 @@ class StoredAnswer(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="stored_answers")
     key = models.CharField(max_length=200)
-    path = models.CharField(max_length=500)
     body_hash = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField(null=True)  # NULL while the first request is at work
     content = models.TextField(default="", blank=True)

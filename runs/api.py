@@ -15,6 +15,7 @@ from runs.moves import Status
 from runs.schemas import Journal, Logs, RunDetail, RunList
 
 router = Router(tags=["runs"])
+Seq = Annotated[int, Field(ge=-1, lt=2**62)]
 Limit = Annotated[int, Field(ge=1, le=pages.LIMIT)]
 
 
@@ -47,8 +48,8 @@ async def get_run(request: HttpRequest, run_id: uuid.UUID, wait: waiting.Seconds
 def list_journal(
     request: HttpRequest,
     run_id: uuid.UUID,
-    after: int = -1,
-    before: int | None = None,
+    after: Seq = -1,
+    before: Seq | None = None,
     order: Literal["asc", "desc"] = "asc",
     kind: Kind | None = None,
     limit: Limit = 50,
@@ -63,7 +64,7 @@ def list_journal(
 
 
 @router.get("/runs/{uuid:run_id}/logs", response=Logs, operation_id="list_logs")
-def list_logs(request: HttpRequest, run_id: uuid.UUID, after: int = -1, limit: Limit = 50) -> dict[str, Any]:
+def list_logs(request: HttpRequest, run_id: uuid.UUID, after: Seq = -1, limit: Limit = 50) -> dict[str, Any]:
     """What the run's steps logged, by the ``seq`` of the entry that it was committed with."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
     items, following = reading.logs(run, after=after, limit=limit)

@@ -10,6 +10,10 @@ from django.db.models.functions import Cast
 from runs.models import Run, RunQuerySet
 
 
+class FilterInvalid(ValueError):
+    """A parameter of a list cannot be used. The text names it and what was expected."""
+
+
 class Wanted(Protocol):
     status: Any
     workflow: str | None
@@ -20,21 +24,21 @@ class Wanted(Protocol):
 
 
 def narrow(runs: RunQuerySet, wanted: Wanted) -> RunQuerySet:
-    """Only the runs that match everything that is given. Raises ValueError that names the parameter."""
+    """Only the runs that match everything that is given. Raises FilterInvalid that names the parameter."""
     if wanted.status:
         runs = runs.filter(status=wanted.status)
     if wanted.workflow:
-        runs = runs.filter(workflow=_text("workflow", wanted.workflow))
+        runs = runs.filter(workflow=plain_text("workflow", wanted.workflow))
     if wanted.label:
-        key, colon, value = _text("label", wanted.label).partition(":")
+        key, colon, value = plain_text("label", wanted.label).partition(":")
         if not colon or not key:
-            raise ValueError("label: key:value was expected")
+            raise FilterInvalid("label: key:value was expected")
         runs = runs.filter(labels__contains={key: value})
     if wanted.started_after:
         runs = runs.filter(started_at__gte=wanted.started_after)
     if wanted.started_before:
         runs = runs.filter(started_at__lt=wanted.started_before)
-    return runs.filter(_matches(_text("q", wanted.q))) if wanted.q else runs
+    return runs.filter(_matches(plain_text("q", wanted.q))) if wanted.q else runs
 
 
 def _matches(text: str) -> Q:
@@ -50,7 +54,7 @@ def _matches(text: str) -> Q:
     return found
 
 
-def _text(name: str, value: str) -> str:
+def plain_text(name: str, value: str) -> str:
     if "\0" in value:
-        raise ValueError(f"{name}: text without NUL was expected")
+        raise FilterInvalid(f"{name}: text without NUL was expected")
     return value

@@ -1,7 +1,7 @@
 """The live tail of the journal, one per web process.
 
 Pokes only say where to look. Rows are read once per run and change, rendered once, and handed to everybody who watches.
-Every two seconds the ``seq`` of all watched runs is compared in one query, so a lost poke, or Redis gone, costs that.
+Every two seconds the last change of all watched runs is compared in one query, so a lost poke, or Redis gone, costs that.
 """
 
 import asyncio
@@ -47,7 +47,8 @@ class Hub:
     def __init__(self) -> None:
         self.watchers: dict[str, set[Queue]] = {}
         self.everywhere: set[Queue] = set()
-        self.seen: dict[str, int] = {}
+        self.seen: dict[str, int] = {}  # the last seq handed out
+        self.marks: dict[str, str] = {}  # when each run had last been changed as it was handed out
         self.dirty: set[str] = set()
         self.wake = asyncio.Event()
         self.tasks = [asyncio.create_task(work()) for work in (self._listen, self._poll, self._pump)]
@@ -98,8 +99,8 @@ class Hub:
         while True:
             await asyncio.sleep(POLL)
             try:
-                for run_id, seq in await _changed(list(self.watchers), bool(self.everywhere)):
-                    if self.seen.get(run_id) != seq:
+                for run_id, mark in await _changed(list(self.watchers), bool(self.everywhere)):
+                    if self.marks.get(run_id) != mark:
                         self.look(run_id)
             except Exception as error:
                 log.warning("live: cannot look at the database: %s", error)
@@ -125,7 +126,9 @@ class Hub:
                 return
             if len(self.seen) > 10_000:
                 self.seen = {key: value for key, value in self.seen.items() if key in self.watchers}
+                self.marks = {key: value for key, value in self.marks.items() if key in self.watchers}
             self.seen[run_id] = entries[-1]["seq"] if len(entries) == BATCH else run["seq"]
+            self.marks[run_id] = run["updated_at"]
             self._hand_out(run_id, News(run, entries))
             if len(entries) < BATCH:
                 return
@@ -151,12 +154,12 @@ def read(run_id: str, after: int | None) -> tuple[dict[str, Any] | None, list[di
 
 
 @database_sync_to_async
-def _changed(run_ids: list[str], recent: bool) -> list[tuple[str, int]]:
-    """The ``seq`` of every watched run, and of every run that changed lately where somebody watches the list."""
-    rows = list(Run.objects.filter(pk__in=run_ids).values_list("pk", "seq")) if run_ids else []
+def _changed(run_ids: list[str], recent: bool) -> list[tuple[str, str]]:
+    """When every watched run was last changed, and every run that was lately where somebody watches the list."""
+    rows = list(Run.objects.filter(pk__in=run_ids).values_list("pk", "updated_at")) if run_ids else []
     if recent:
-        rows += Run.objects.filter(updated_at__gt=Now() - timedelta(seconds=3 * POLL)).values_list("pk", "seq")[:BATCH]
-    return [(str(pk), seq) for pk, seq in rows]
+        rows += Run.objects.filter(updated_at__gt=Now() - timedelta(seconds=3 * POLL)).values_list("pk", "updated_at")[:BATCH]
+    return [(str(pk), at.isoformat()) for pk, at in rows]
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

@@ -35,18 +35,15 @@ def journal(
 
 
 def logs(run: Run, *, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
-    """Log lines by the seq of the entry that they were committed with, and the ``after`` of the next page."""
-    kept: Iterable[Any] = run.checkpoints.filter(seq__gt=after, logs__isnull=False).order_by("seq")[:limit]
-    failed: Iterable[Any] = run.events.filter(seq__gt=after, detail__contains='"logs":').order_by("seq")[:limit]
+    """The log lines of up to ``limit`` entries after ``after``, and the ``after`` of the next page."""
+    kept: Iterable[Any] = run.checkpoints.filter(seq__gt=after, logs__isnull=False).order_by("seq")[: limit + 1]
+    failed: Iterable[Any] = run.events.filter(seq__gt=after, detail__contains='"logs":').order_by("seq")[: limit + 1]
+    rows = list(heapq.merge(kept, failed, key=lambda row: row.seq))
     lines: list[dict[str, Any]] = []
-    last = None
-    for row in heapq.merge(kept, failed, key=lambda row: row.seq):
-        if len(lines) >= limit:
-            return lines, last
+    for row in rows[:limit]:
         found = codec.loads(row.logs) if hasattr(row, "logs") else codec.loads(row.detail).get("logs", [])
         lines += [{"seq": row.seq, "step": row.step, "attempt": row.attempt, **line} for line in found]
-        last = row.seq
-    return lines, None
+    return lines, rows[limit - 1].seq if len(rows) > limit else None
 
 
 def run_as_json(run: Run) -> dict[str, Any]:

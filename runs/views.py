@@ -66,10 +66,14 @@ def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 def journal_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Entries before one, for the button above the oldest that is shown."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    text = request.GET.get("before", "")
-    before = int(text) if text.isdigit() else None
+    before = whole_number(request.GET.get("before", ""))
     entries = reading.journal(run, before=before, newest_first=True, limit=WINDOW)[::-1]
     return render(request, "runs/_earlier.html", {"run": run, "entries": entries, **_earlier(entries)})
+
+
+def whole_number(text: str) -> int | None:
+    """A number from an address or a form, or None: digits that fit a bigint."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _earlier(entries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def duration(milliseconds: float | None) -> str:
 def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if not entry["step"]:
         return "the run was created with this input"
-    return "" if detail["changed"] else "changed nothing"
+    return "" if detail["changed"] else "done"
 
 
 def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:

@@ -136,3 +136,69 @@ def test_a_retry_by_an_operator_verifies_first(make_run, worker, people):
     controls.retry(run.pk, by=people.alice, reason="again")
     worker(run)
     assert acts() == 2  # Permanent says: it certainly did not happen
+
+
+def test_an_effect_that_keeps_failing_stops_at_its_last_attempt(make_run, worker):
+    def broken():
+        flows.script["act"] = broken
+        raise RuntimeError("a plain bug")
+
+    flows.script |= {"act": broken, "verify": "not"}
+    run = make_run("t-effect")
+    while worker():
+        pass
+    run.refresh_from_db()
+    assert (run.status, acts()) == ("failed", 3)
+    assert "a plain bug" in run.error["message"]
+
+
+def test_an_effect_whose_result_is_refused_has_happened_and_is_verified_before_a_retry(make_run, worker, people, monkeypatch):
+    import dataclasses
+
+    wrong = dataclasses.replace(
+        flows.effect.steps["act"], function=lambda state, ctx: flows.calls.append("act x") or {"n": "x"}
+    )
+    monkeypatch.setitem(flows.effect.steps, "act", wrong)
+    run = make_run("t-effect")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "failed"
+    assert "'n': 'x'" in run.events.get(kind="attempt_failed").as_entry()["detail"]["returned"]
+    flows.script["verify"] = "happened"
+    controls.retry(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, acts()) == ("succeeded", 1)
+
+
+def test_an_outcome_gate_that_failed_the_run_is_not_forgotten_by_a_retry(make_run, worker, answer, people):
+    run = make_run("t-effect")
+    lose(run)
+    worker(run)
+    answer(run.gates.get(), "alice", "fail")
+    controls.retry(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, acts(), run.gates.count()) == ("waiting", 0, 2)
+
+
+def test_a_cancel_learns_first_what_became_of_an_effect_in_flight(make_run, worker, people):
+    flows.script["verify"] = "happened"
+    run = make_run("t-effect")
+    key, held = new_lease()
+    Run.objects.filter(pk=run.pk).update(status="running", worker=key, claim=7, step_started_at=Now())
+    controls.cancel(run.pk, by=people.alice)
+    held.close()
+    assert takeover.take_over(run.pk, key, 7)
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "cancelled"
+    assert kinds(run)[2:] == ["worker_lost act", "verified act", "checkpoint act", "cancelled after", "ended"]
+
+
+def test_what_a_person_says_happened_is_joined_as_a_result_is(make_run, worker, answer):
+    run = make_run("t-effect", log=["one"])
+    lose(run)
+    worker(run)
+    answer(run.gates.get(), "alice", "happened", args={"log": ["paid"]})
+    assert run.checkpoints.get(step="act").values()["log"] == ["one", "paid"]

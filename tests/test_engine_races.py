@@ -330,3 +330,26 @@ def test_the_proposals_hash_does_not_depend_on_the_order_of_keys():
         "s", {**base, "context": {"b": {"y": 2, "x": 1}, "a": 1}, "action": {"args": {"q": 2, "p": 1}, "name": "n"}}
     )
     assert one == two
+
+
+@pytest.mark.parametrize("harm", ["DELETE FROM checkpoints_checkpoint WHERE run_id = %s AND seq = 1",
+                                  "UPDATE runs_event SET content_hash = '\\x00' WHERE run_id = %s AND seq = 2"])  # fmt: skip
+def test_a_history_with_a_missing_or_rewritten_row_is_not_resumed_from(make_gate, answer, worker, harm):
+    gate = make_gate()
+    with connection.cursor() as cursor:
+        cursor.execute(harm, [gate.run_id])
+    answer(gate, "bob", "approve")
+    worker(gate.run)
+    run = Run.objects.get(pk=gate.run_id)
+    assert run.status == "held"
+    assert f"seq {1 if 'DELETE' in harm else 2}" in run.reason
+
+
+def test_an_edit_that_the_state_would_refuse_is_refused_at_once(make_gate, answer, monkeypatch):
+    from approvals.refusals import InvalidDecision
+
+    gate = make_gate("t-quorum", amount=7)
+    Gate.objects.filter(pk=gate.pk).update(action={**gate.action, "schema": {"type": "object"}})
+    with pytest.raises(InvalidDecision, match=r"args\.amount"):
+        answer(gate, "bob", "edit", args={"amount": "much"})
+    assert gate.decisions.count() == 0

@@ -161,3 +161,52 @@ def test_asks_open_gates_that_are_answered_in_any_order(make_run, worker, answer
     run.refresh_from_db()
     assert reading.output(run)["answer"] == "ask-1=approve second=reject"
     assert flows.calls == ["ask"]
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda state, ctx: ctx.usage(input_tokens=10**20),
+        lambda state, ctx: {"log": [object()]},
+        lambda state, ctx: ctx.log("x", thing=object()),
+        lambda state, ctx: (_ for _ in ()).throw(KeyError("\0")),
+        lambda state, ctx: Goto("bad", n="x"),
+    ],
+)
+def test_whatever_goes_wrong_in_a_step_ends_in_a_failed_run(make_run, worker, do):
+    flows.script["do"] = do
+    run = make_run("t-strict")
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.worker) == ("failed", None)
+
+
+def test_a_retry_after_from_outside_cannot_break_the_clock(make_run, worker):
+    from workflows import Transient
+
+    def fail(state, ctx):
+        raise Transient("busy", retry_after=1e300)
+
+    flows.script["fail"] = fail
+    run = make_run("t-flaky")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "queued"
+    assert run.available_at > run.updated_at
+
+
+def test_a_timeout_inside_a_query_is_a_timeout_and_no_lost_worker(transactional_db, make_run, worker, monkeypatch):
+    import dataclasses
+
+    from django.db import connection
+
+    def hang(state, ctx):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(5)")
+
+    flows.script["fail"] = hang
+    monkeypatch.setitem(flows.flaky.steps, "unsure", dataclasses.replace(flows.flaky.steps["unsure"], timeout=0.2))
+    run = make_run("t-flaky")
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.failures, run.losses) == ("queued", 1, 0)

@@ -130,3 +130,19 @@ def test_a_long_poll_answers_when_the_gate_opens(stack):
     run = start(alice, "refund", order="W-1", amount=400)
     found = alice.get(f"/api/runs/{run}", params={"wait": 30}).json()
     assert (found["status"], len(found["gates"])) == ("waiting", 1)
+
+
+def test_a_stop_in_the_middle_of_a_step_is_charged_to_nothing(stack):
+    alice = stack.api("alice")
+    run = start(alice, "research", question="What is a checkpoint?", pace=1.5)
+    time.sleep(2.5)
+    child = stack.worker_process(run)
+    status = Path(f"/proc/{child}/status").read_text()
+    parent = int(status.partition("PPid:")[2].split()[0])
+    os.kill(parent, signal.SIGTERM)
+    assert stack.finish(run, alice)["status"] == "succeeded"
+    entries = journal(alice, run)
+    assert "worker_lost" not in [entry["kind"] for entry in entries]
+    assert all(
+        entry["attempt"] == 1 for entry in entries if entry["kind"] == "checkpoint" and entry["step"] != "extract_claims"
+    )

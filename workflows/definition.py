@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from workflows import registry
 from workflows.answers import check_verdicts
 from workflows.durations import Duration, seconds
-from workflows.errors import RegistrationError
+from workflows.errors import RegistrationError, StepGone
 from workflows.policy import Policy
 from workflows.retry import Retry
 from workflows.state import State
@@ -171,9 +171,15 @@ class Workflow:
         return next(iter(self.steps))
 
     def after(self, name: str) -> str | None:
-        """The step that follows ``name`` in the order of definition, or None at the end."""
+        """The step that follows ``name`` in the order of definition, or None at the end. Raises StepGone."""
         names = list(self.steps)
-        index = names.index(name) + 1
+        current = self.current_name(name)
+        if current is None:
+            raise StepGone(
+                f"Step {name!r} is gone from {self.name} {self.version}. "
+                f'Name it in was=["{name}"] of the step that replaces it, and deploy.'
+            )
+        index = names.index(current) + 1
         return names[index] if index < len(names) else None
 
     def current_name(self, name: str) -> str | None:
@@ -249,11 +255,18 @@ class Workflow:
             raise self.error("", f"on_limit={self.on_limit!r}: 'hold' or 'fail' was expected")
         if self.on_failure not in ("stop", "roll_back"):
             raise self.error("", f"on_failure={self.on_failure!r}: 'stop' or 'roll_back' was expected")
+        unbuilt = {
+            "on_failure": self.on_failure == "roll_back",
+            "expires": self.expires is not None,
+            "deadline": self.deadline is not None,
+        }
+        for name in (name for name, given in unbuilt.items() if given):
+            raise self.error("", f"{name} is not built yet, and is not ignored in silence; leave it out")
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise self.error("", f"max_steps={self.max_steps!r}: a whole number from 1 was expected")
 
     def _check_target(self, step: Step, target: str) -> None:
-        allowed = (*self.steps, "end", *(("next", "roll_back") if isinstance(step, Gate) else ()))
+        allowed = (*self.steps, "end", *(("next",) if isinstance(step, Gate) else ()))
         if target not in allowed:
             raise self.error(step.name, f"it leads to {target!r}, which is no step; known are {', '.join(self.steps)}")
 
@@ -276,6 +289,9 @@ def _build(kind: type[Step], name: str, function: Callable[..., Any], where: str
         check_verdicts(options["verdicts"])
         if "respond" in options["verdicts"] and not options.get("on_respond"):
             raise ValueError("the verdict 'respond' needs on_respond=…, the step that reads the words")
+    for key in ("confirm", "check_first", "revalidate"):
+        if options.get(key):
+            raise ValueError(f"{key} is not built yet, and is not ignored in silence; leave it out")
     if options.get("on_unknown", "ask") not in UNKNOWN_CHOICES:
         raise ValueError(f"on_unknown={options['on_unknown']!r}: one of {', '.join(UNKNOWN_CHOICES)} was expected")
     _takes(function, "step")

@@ -9,6 +9,10 @@ class RegistrationError(Exception):
     """A definition cannot work. The text names the file, the step and the remedy."""
 
 
+class StepGone(LookupError):
+    """A run stands at a step that this version of its workflow does not have. The text names the remedy."""
+
+
 class Transient(Exception):
     """Certainly did not happen; worth trying again, at the earliest after ``retry_after`` seconds."""
 

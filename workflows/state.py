@@ -211,8 +211,8 @@ def _validated(state: State, values: Mapping[str, Any], joined: Mapping[str, Any
 def _plain(kind: type[State], name: str, value: Any) -> Any:
     if value is None or type(value) in (bool, int):
         return value
-    dumped = kind.field_adapter(name).dump_python(value, mode="json")
     try:
+        dumped = kind.field_adapter(name).dump_python(value, mode="json")
         codec.dumps(dumped)
     except ValueError as error:
         raise StateInvalid({name: str(error)}) from None

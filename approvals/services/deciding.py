@@ -96,6 +96,8 @@ def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: st
         if args is None:
             raise InvalidDecision({"args": "the edited arguments were expected"})
         check_args(gate.action["schema"], args)
+        if gate.merges:
+            outcome.check_edit(gate.run, args)
     elif verdict == Verdict.HAPPENED:
         if args is None:
             raise InvalidDecision({"args": "what the effect returned was expected: an object, perhaps empty"})

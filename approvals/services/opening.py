@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -37,7 +37,8 @@ class Question:
 
 def open_gates(run: Run, questions: Sequence[Question], *, by: str = "") -> list[Gate]:
     """Open a gate for each question at the run's current step and visit. The run is locked and about to wait."""
-    return [_open(run, ordinal, question, len(questions), by) for ordinal, question in enumerate(questions)]
+    now = database_now()  # one time for all: it tells which gates were opened together
+    return [_open(run, ordinal, question, len(questions), by, now) for ordinal, question in enumerate(questions)]
 
 
 def proposal_hash(step: str, proposal: Mapping[str, Any]) -> str:
@@ -60,13 +61,12 @@ def database_now() -> Any:
         return cursor.fetchone()[0]
 
 
-def _open(run: Run, ordinal: int, question: Question, together: int, by: str) -> Gate:
+def _open(run: Run, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:
     policy = dict(question.policy)
     users = [name.removeprefix("user:") for name in policy["approvers"] if name.startswith("user:")]
     groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
     if not _anybody(users, groups, run, policy["allow_self"]):
         groups.append(ADMIN)
-    now = database_now()
     proposal = {
         "title": question.title,
         "summary": question.summary,

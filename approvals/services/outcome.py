@@ -1,5 +1,6 @@
 """What follows when a gate is settled."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
@@ -41,7 +42,7 @@ def _opened_with(run: Run, gate: Gate) -> list[Gate]:
     """The gates of the same boundary, itself included."""
     if gate.together == 1:
         return [gate]
-    same = Gate.objects.filter(run=run, step=gate.step, visit=gate.visit, kind=gate.kind).order_by("ordinal")
+    same = Gate.objects.filter(run=run, visit=gate.visit, opened_at=gate.opened_at).order_by("ordinal")
     return list(same.exclude(status=GateStatus.WITHDRAWN))
 
 
@@ -78,7 +79,7 @@ def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
     """An outcome gate: the person knows what happened, and the effect is settled with that."""
     workflow = registry.version(run.workflow, run.version)
     if decision.verdict == Verdict.HAPPENED:
-        checkpoint(run, workflow, decision.args or {})
+        checkpoint(run, workflow, decision.args or {}, joined=True)
         resume(run, workflow.after(run.step) or "end")
     elif decision.verdict == Verdict.NOT_HAPPENED:
         resume(run, run.step, visit=run.visit, attempt=run.attempt + 1)
@@ -86,22 +87,37 @@ def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
         fail(run, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
 
 
-def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any]) -> None:
-    """Write the step's checkpoint with ``updates`` set in the state. Raises InvalidDecision that names the fields."""
+def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any], *, joined: bool = False) -> None:
+    """Write the step's checkpoint with ``updates`` set in the state, or ``joined`` with it as a step's result is.
+
+    Raises InvalidDecision that names the fields.
+    """
     if not updates:
         nothing: dict[str, Any] = _columns(run, workflow)
         packed = store.pack(**nothing, delta={}, values={}, since=store.Since())
         store.write(run.pk, packed, **nothing)
         return
     loaded = store.load(run.pk, run.seq)
-    plain = {name: states.Replace(value) for name, value in updates.items()}
-    try:
-        change = states.apply(workflow.state.parse(loaded.values), loaded.values, plain)
-    except states.StateInvalid as error:
-        raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
+    change = applied(workflow, loaded, updates, joined=joined)
     common = _columns(run, workflow)
     packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
     store.write(run.pk, packed, **common)
+
+
+def applied(workflow: Workflow, loaded: store.Loaded, updates: Mapping[str, Any], *, joined: bool = False) -> states.Change:
+    """The state with ``updates``. Raises InvalidDecision that names the fields which the schema refuses."""
+    given = updates if joined else {name: states.Replace(value) for name, value in updates.items()}
+    try:
+        return states.apply(workflow.state.parse(loaded.values), loaded.values, given)
+    except states.StateInvalid as error:
+        raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
+
+
+def check_edit(run: Run, args: Mapping[str, Any]) -> None:
+    """Refuse at once what could never be merged, not when the last of several approvers agrees."""
+    workflow = registry.version(run.workflow, run.version)
+    fields = {name: value for name, value in args.items() if name in workflow.state.model_fields}
+    applied(workflow, store.load(run.pk, run.seq), fields)
 
 
 def _columns(run: Run, workflow: Workflow) -> dict[str, Any]:
@@ -131,7 +147,7 @@ def resume(run: Run, target: str, **fields: Any) -> None:
         **fields,
     }
     if run.status == Status.HELD:
-        Run.objects.filter(pk=run.pk).update(**place)
+        Run.objects.filter(pk=run.pk).update(**place, updated_at=Now())
         moves.poke_on_commit(run)
         return
     moves.move(run, "resume", **place)

@@ -11,6 +11,7 @@ from runs.clock import Now
 from runs.models import Kind, Run
 from runs.moves import Status
 from runs.services import journal, moves
+from workflows import registry
 
 POISON = 3  # workers lost in one visit
 
@@ -55,9 +56,9 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
             run, "put_back", entry, available_at=Now(), attempt=run.attempt + 1, losses=run.losses + 1,
             doubt_at=Now(), doubt_reason="worker lost",
         )  # fmt: skip
-    if run.requested:
+    if run.requested and not (began and _is_effect(run)):
         stretch.stop_as_requested(run)
-    else:
+    else:  # an effect in flight is verified before a request is honoured
         bell.ring_on_commit(run.pk)
     return True
 
@@ -66,6 +67,14 @@ def take_over_if_lost(run_id: uuid.UUID) -> bool:
     """What a returned bell leads to: its run may be in the hands of a worker that has died. False: it is not."""
     row = Run.objects.filter(pk=run_id, status=Status.RUNNING).values_list("worker", "claim").first()
     return row is not None and row[0] is not None and not _is_held(row[0]) and take_over(run_id, row[0], row[1])
+
+
+def _is_effect(run: Run) -> bool:
+    try:
+        step = registry.version(run.workflow, run.version).steps.get(run.step)
+    except registry.WorkflowUnknown:
+        return False
+    return step is not None and step.is_effect
 
 
 def _is_held(worker: int) -> bool:

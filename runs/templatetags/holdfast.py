@@ -113,7 +113,7 @@ def inline(value: Any) -> str:
 def size_of(value: Any) -> str:
     """What a folded value holds, in words."""
     if isinstance(value, list):
-        return f"list of {len(value)}"
+        return f"list of {len(value)}" if value else "empty list"
     if isinstance(value, dict):
         return f"object of {len(value)}"
     return f"text of {len(str(value))} characters"

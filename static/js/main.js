@@ -4,3 +4,4 @@ import "./live-tail.js";
 import "./progress.js";
 import "./run-news.js";
 import "./gate-news.js";
+import "./state-follow.js";

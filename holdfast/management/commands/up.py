@@ -178,7 +178,7 @@ class Command(BaseCommand):
         try:
             self.stdout.write(line)
             self.stdout.flush()
-        except BrokenPipeError:
+        except OSError:  # the terminal was closed
             self.supervisor.stopping = True
 
 
