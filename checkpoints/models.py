@@ -7,7 +7,7 @@ from django.db import models
 from checkpoints import blob
 from runs.clock import Now
 from runs.models import Kind, Run, entry_as_json
-from workflows import codec, registry
+from workflows import Gate, codec, registry
 from workflows import state as states
 
 SHORT = 120  # bytes of a value that is shown in a journal entry
@@ -51,11 +51,19 @@ class Checkpoint(models.Model):
     def as_entry(self) -> dict[str, Any]:
         """The checkpoint as the journal shows it: what changed, never the state."""
         detail: dict[str, Any] = {"changed": self.changed(), "bytes": len(self.delta)}
+        if self._is_gate():  # one that nobody had to answer was passed by a worker, which notes when it began
+            detail["gate"] = "passed" if self.started_at is not None else "decided"
         if self.usage:
             detail["usage"] = self.usage
         if self.logs:
             detail["logs"] = len(codec.loads(self.logs))
         return entry_as_json(self, Kind.CHECKPOINT, detail)
+
+    def _is_gate(self) -> bool:
+        try:
+            return isinstance(registry.version(self.run.workflow, self.run.version).steps.get(self.step), Gate)
+        except registry.WorkflowUnknown:
+            return False
 
     def changed(self) -> dict[str, Any]:
         """Per changed field ``{"to": value}`` (short ones), ``{"size": bytes}`` or ``{"added": items}``; secrets masked."""

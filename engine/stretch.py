@@ -288,6 +288,8 @@ class Stretch:
         if doubtful:  # verify is asked even when no attempt is left
             delay = min(delay, step.settle)
         detail = self._failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts}
+        if doubtful:
+            detail["in_doubt"] = True
         with boundary.fenced(self.run) as row:
             now = database_now()
             fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **self._spent(row, ctx)}

@@ -30,13 +30,17 @@ def duration(milliseconds: float | None) -> str:
 def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if not entry["step"]:
         return "the run was created with this input"
+    if detail.get("gate") == "passed":
+        return "nobody had to be asked"
     return "" if detail["changed"] else "done"
 
 
 def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     error = detail["error"]
     text = f"attempt {entry['attempt']} failed: {error['type']}: {error['message'][:500]}"
-    if "retry_in" in detail:
+    if detail.get("in_doubt"):
+        text += f" · it may have happened: asked in {words(detail['retry_in'])}"
+    elif "retry_in" in detail:
         text += f" · tried again in {words(detail['retry_in'])} (of {detail['of']} attempts)"
     return text
 
