@@ -36,6 +36,8 @@ class Claimed:
     saved: Any
     cost_usd: Decimal
     digest: bytes
+    steps_allowed: int | None
+    cost_allowed: Decimal | None
 
 
 # ``AND status = 'queued'`` stands beside the lock: a run that somebody took meanwhile is passed over.
@@ -46,7 +48,8 @@ UPDATE runs_run SET
     step_started_at = CASE WHEN requested = '' THEN holdfast_now() END
 WHERE status = 'queued' AND id = {which}
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
-    holdfast_now(), doubt_at, doubt_reason, saved, cost_usd, digest
+    holdfast_now(), doubt_at, doubt_reason, saved, cost_usd, digest,
+    steps_allowed, cost_allowed
 """
 _HINTED = _CLAIM.format(
     which="""(SELECT id FROM runs_run WHERE id = %(hint)s AND status = 'queued' AND available_at <= holdfast_now()

@@ -5,6 +5,7 @@ import time
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -105,9 +106,36 @@ class Stretch:
             return self._settle_and_honour()
         if timelimit.is_stopping():
             return self._put_back("")
+        if limit := self._limit_reached():
+            return self._stop_at(*limit)
         if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
             return self._put_back("")
         return True
+
+    def _limit_reached(self) -> tuple[str, str] | None:
+        """The limit that stops a runaway loop, and what to say of it."""
+        steps = self.run.steps_allowed or self.workflow.max_steps
+        if self.run.visit > steps and self.run.step != "end":
+            return "max_steps", f"{steps} steps are done (max_steps)"
+        most = self.workflow.max_cost_usd
+        cost = self.run.cost_allowed if self.run.cost_allowed is not None else most
+        if cost is not None and self.run.cost_usd >= Decimal(str(cost)):
+            return "max_cost_usd", f"${self.run.cost_usd} of ${cost} are spent (max_cost_usd)"
+        return None
+
+    def _stop_at(self, limit: str, why: str) -> bool:
+        if self.workflow.on_limit == "fail":
+            return self._fail(Failure("LimitReached", why, "", retryable=False), RunCtx(self.run))
+        with boundary.fenced(self.run) as row:
+            reason = f"{why}. Releasing it allows as much again."
+            moves.move(
+                row,
+                "hold",
+                journal.Entry(Kind.HELD, row.step, None, "holdfast", {"reason": reason}),
+                reason=reason,
+                limit=limit,
+            )
+        return False
 
     def _one_step(self) -> bool:
         if self.run.step == "end":

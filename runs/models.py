@@ -49,6 +49,9 @@ class Run(models.Model):
     doubt_at = models.DateTimeField(null=True)  # when this visit's last attempt could last have acted unnoticed
     doubt_reason = models.TextField(default="", blank=True)
     available_at = models.DateTimeField(db_default=Now())
+    limit = models.CharField(max_length=20, default="", blank=True)  # the limit that it is held at, until released
+    steps_allowed = models.BigIntegerField(null=True)  # raised by a release; NULL: the workflow's max_steps
+    cost_allowed = models.DecimalField(max_digits=16, decimal_places=6, null=True)
     saved = models.JSONField(null=True)  # ctx.save of this visit
     # the one counter, the chain, the fence
     seq = models.BigIntegerField(default=-1)

@@ -95,6 +95,15 @@ def bad(state, ctx):
     return script["do"](state, ctx)  # type: ignore[operator]
 
 
+bounded = Workflow("t-bounded", state=Counter, version="1", max_steps=3, max_cost_usd=1)
+
+
+@bounded.step(then=["round_", "end"])
+def round_(state, ctx):
+    ctx.usage(cost_usd=state.amount / 100)
+    return End() if state.n + 1 >= state.until else Goto("round_", n=state.n + 1)
+
+
 class Pay(BaseModel):
     amount: int
 

@@ -210,3 +210,27 @@ def test_a_timeout_inside_a_query_is_a_timeout_and_no_lost_worker(transactional_
     worker(run)
     run.refresh_from_db()
     assert (run.status, run.failures, run.losses) == ("queued", 1, 0)
+
+
+def test_a_runaway_loop_is_held_and_a_release_allows_as_much_again(make_run, worker, people):
+    from engine.services import controls
+
+    run = make_run("t-bounded", until=8)
+    for held_after in (3, 6):
+        worker(run)
+        run.refresh_from_db()
+        assert (run.status, run.limit) == ("held", "max_steps")
+        assert kinds(run).count("checkpoint round_") == held_after
+        controls.release(run.pk, by=people.alice, reason="it is nearly there")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+    released = run.events.filter(kind="released").first()
+    assert released.as_entry()["detail"]["raised"] == {"steps_allowed": "6"}
+
+
+def test_a_run_that_costs_too_much_is_held(make_run, worker):
+    run = make_run("t-bounded", until=3, amount=60)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.limit, kinds(run).count("checkpoint round_")) == ("held", "max_cost_usd", 2)

@@ -1,5 +1,6 @@
 """What operators do to a run: cancel, hold, release, retry."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -56,7 +57,9 @@ def release(run_id: Any, *, by: Any, reason: str = "") -> Run:
     require(by, "operate")
     run = moves.lock(run_id)
     _check_reason(reason)
-    entry = journal.Entry(Kind.RELEASED, run.step, None, by.get_username(), {"reason": reason})
+    raised = _raised(run)
+    detail = {"reason": reason, **({"raised": {name: str(value) for name, value in raised.items()}} if raised else {})}
+    entry = journal.Entry(Kind.RELEASED, run.step, None, by.get_username(), detail)
     if run.requested == Requested.HOLD:
         Run.objects.filter(pk=run.pk).update(requested=Requested.NOTHING)
         journal.record(run.pk, entry)
@@ -65,7 +68,7 @@ def release(run_id: Any, *, by: Any, reason: str = "") -> Run:
         return run
     if run.gates.open().filter(visit=run.visit).exists():
         return moves.move(run, "release_to_wait", entry, reason="")
-    moves.move(run, "release", entry, reason="")
+    moves.move(run, "release", entry, reason="", limit="", **raised)
     bell.ring_on_commit(run.pk)
     return run
 
@@ -88,6 +91,16 @@ def retry(run_id: Any, *, by: Any, reason: str = "", changes: dict[str, Any] | N
     moves.move(run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now())
     bell.ring_on_commit(run.pk)
     return run
+
+
+def _raised(run: Run) -> dict[str, Any]:
+    """A run held at a limit is released with as much again; the journal's ``released`` entry says so."""
+    if not run.limit:
+        return {}
+    workflow = registry.version(run.workflow, run.version)
+    if run.limit == "max_steps":
+        return {"steps_allowed": run.visit - 1 + workflow.max_steps}
+    return {"cost_allowed": run.cost_usd + Decimal(str(workflow.max_cost_usd or 0))}
 
 
 def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
