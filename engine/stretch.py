@@ -4,7 +4,6 @@ import logging
 import time
 import uuid
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,15 +11,14 @@ import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from approvals.services.opening import Question, database_now, open_gates
-from approvals.services.withdrawing import withdraw_all
+from approvals.services.opening import Question, open_gates
 from checkpoints import store
-from engine import attempt, boundary, claim, effects, gates, lease, timelimit
+from engine import attempt, boundary, claim, effects, endings, gates, lease, timelimit
 from engine.attempt import Failure, Result
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
-from runs import bell, poke
+from runs import poke
 from runs.clock import Now
 from runs.models import Kind, Run
 from runs.services import journal, moves
@@ -29,7 +27,6 @@ from workflows import state as states
 from workflows.definition import Gate, Step
 
 log = logging.getLogger("holdfast.run")
-ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
 
 
 def advance(hint: uuid.UUID | None) -> bool:
@@ -54,23 +51,23 @@ def advance(hint: uuid.UUID | None) -> bool:
 def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stretch | None":
     """What must be right before anything is touched; otherwise the run is held, with the remedy."""
     if isinstance(loaded, store.HistoryBroken):
-        hold(run, f"{loaded}. It is not resumed from there.")
+        endings.hold(run, f"{loaded}. It is not resumed from there.")
         return None
     try:
         workflow = registry.version(run.workflow, run.version)
     except registry.WorkflowUnknown as error:
-        hold(run, f"{error} Deploy the app that defines it, then release the run.")
+        endings.hold(run, f"{error} Deploy the app that defines it, then release the run.")
         return None
     name = run.step if run.step == "end" else workflow.current_name(run.step)
     if name is None:
-        hold(run, f"Step {run.step!r} is gone from {workflow.name} {workflow.version}. "
+        endings.hold(run, f"Step {run.step!r} is gone from {workflow.name} {workflow.version}. "
                   f'Name it in was=["{run.step}"] of the step that replaces it, deploy, then release the run.')  # fmt: skip
         return None
     run.step = name
     try:
         return Stretch(run, workflow, workflow.state.parse(loaded.values), loaded.values, loaded.since)
     except states.StateInvalid as error:
-        hold(run, f"The state does not fit {workflow.state.__name__} any more: {error}.")
+        endings.hold(run, f"The state does not fit {workflow.state.__name__} any more: {error}.")
         return None
 
 
@@ -94,7 +91,7 @@ class Stretch:
             log.exception("run %s step %s", self.run.id, self.run.step)
             step = self.workflow.steps.get(self.run.step)
             failed = attempt.failure(error, step or next(iter(self.workflow.steps.values())))
-            self._fail(failed, RunCtx(self.run), acted=step is not None and step.is_effect)
+            endings.fail(self.run, failed, RunCtx(self.run), acted=step is not None and step.is_effect)
 
     def go(self) -> None:
         while self._may_start() and self._one_step():
@@ -105,11 +102,11 @@ class Stretch:
         if self.run.requested:
             return self._settle_and_honour()
         if timelimit.is_stopping():
-            return self._put_back("")
+            return endings.put_back(self.run, "")
         if limit := self._limit_reached():
             return self._stop_at(*limit)
         if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
-            return self._put_back("")
+            return endings.put_back(self.run, "")
         return True
 
     def _limit_reached(self) -> tuple[str, str] | None:
@@ -125,7 +122,7 @@ class Stretch:
 
     def _stop_at(self, limit: str, why: str) -> bool:
         if self.workflow.on_limit == "fail":
-            return self._fail(Failure("LimitReached", why, "", retryable=False), RunCtx(self.run))
+            return endings.fail(self.run, Failure("LimitReached", why, "", retryable=False), RunCtx(self.run))
         with boundary.fenced(self.run) as row:
             reason = f"{why}. Releasing it allows as much again."
             moves.move(
@@ -157,7 +154,7 @@ class Stretch:
             assert isinstance(gate, Gate)
             allowed = effects.approved(gate, self.state, self.values, self.run, ctx)
             if isinstance(allowed, Failure):
-                return self._failed(step, replace(allowed, certain=True), ctx, acted=False)
+                return endings.failed_attempt(self.run, step, replace(allowed, certain=True), ctx, acted=False)
             if not allowed:
                 self.forced_gate = gate.name
                 return self._commit(Result({}, gate.name), ctx)
@@ -168,29 +165,29 @@ class Stretch:
     def _attempt(self, step: Step, ctx: RunCtx) -> bool:
         outcome = attempt.run_step(step, self.state, ctx)
         if isinstance(outcome, Failure):
-            return self._failed(step, outcome, ctx)
+            return endings.failed_attempt(self.run, step, outcome, ctx)
         return self._commit(outcome, ctx, raised_by=step)
 
     def _doubtful(self, step: Step, ctx: RunCtx) -> bool:
         """An earlier attempt of this effect may have acted: ask before anything is done again."""
         asked = self._verify(step, ctx)
         if asked is None:
-            return self._put_back("")
+            return endings.put_back(self.run, "")
         detail = asked.as_json(ctx.idempotency_key)
         if isinstance(asked.answer, Happened):
             return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
         if asked.wait:  # too early to believe: a request may be in flight, or a read stale
-            return self._put_back("", after=asked.wait)
+            return endings.put_back(self.run, "", after=asked.wait)
         may_try = isinstance(asked.answer, (NotHappened, Partly)) or step.on_unknown == "retry"
         if may_try and self.run.failures >= step.retry.attempts:
-            return self._fail(Failure("AttemptsUsedUp", self.run.doubt_reason, "", retryable=False), ctx)
+            return endings.fail(self.run, Failure("AttemptsUsedUp", self.run.doubt_reason, "", retryable=False), ctx)
         if isinstance(asked.answer, Partly):
             return self._partly(step, asked.answer, ctx)
         if may_try:
             return self._attempt(step, ctx)
         if step.on_unknown == "fail":
             text = f"nobody can tell whether {step.name!r} happened: {detail['reason']}"
-            return self._fail(Failure("OutcomeUnknown", text, "", retryable=False), ctx)
+            return endings.fail(self.run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
         return self._wait([effects.outcome_question(self.run, step, [detail])], None, ctx)
 
     def _verify(self, step: Step, ctx: RunCtx) -> effects.Asked | None:
@@ -209,17 +206,17 @@ class Stretch:
             asked = self._verify(step, ctx)
             if asked is not None and isinstance(asked.answer, Happened):
                 return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
-        return self._honour()
+        return endings.honour(self.run)
 
     def _partly(self, step: Step, answer: Partly, ctx: RunCtx) -> bool:
         """Keep what is done as a checkpoint; the step runs again, sees it, and keeps its visit and key."""
         try:
             change = states.apply(self.state, self.values, answer.updates)
         except states.StateInvalid as error:
-            return self._fail(attempt.failure(error, step), ctx)
+            return endings.fail(self.run, attempt.failure(error, step), ctx)
         with boundary.fenced(self.run) as row:
             self._write_checkpoint(change, ctx)
-            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now(), **self._spent(row, ctx))
+            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now(), **endings.spent(row, ctx))
             row.refresh_from_db()
         self._adopt(row, change)
         return self._attempt(step, RunCtx(self.run))
@@ -229,7 +226,7 @@ class Stretch:
     def _gate(self, gate: Gate, ctx: RunCtx) -> bool:
         question = gates.question(gate, self.state, self.values, ctx, forced=self.forced_gate == gate.name)
         if isinstance(question, Failure):
-            return self._failed(gate, question, ctx)
+            return endings.failed_attempt(self.run, gate, question, ctx)
         self.forced_gate = ""
         if question is None:
             return self._commit(Result(), ctx)
@@ -245,8 +242,8 @@ class Stretch:
                 self._write_checkpoint(change, ctx)
             if row.requested != "cancel":
                 open_gates(row, questions)  # also while held: the step that asks is not run again
-            moves.move(row, "wait", **self._spent(row, ctx))
-            self._stop_if_requested(row)
+            moves.move(row, "wait", **endings.spent(row, ctx))
+            endings.stop_if_requested(row)
         return False
 
     # -- boundaries
@@ -260,7 +257,7 @@ class Stretch:
         except (states.StateInvalid, LookupError) as error:
             kept = {"returned": _printable(result.updates)} if raised_by and raised_by.is_effect else {}
             failed = attempt.failure(error, raised_by or self.workflow.steps[self.run.step])
-            return self._fail(failed, ctx, acted=bool(kept), **kept)
+            return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
             return self._wait(asked, change, ctx)
         packed = store.pack(
@@ -274,7 +271,7 @@ class Stretch:
         )  # fmt: skip
         self.state, self.values = change.state, change.values
         if not goes_on:
-            return self._honour()
+            return endings.honour(self.run)
         return target != "end"
 
     def _target(self, result: Result) -> str:
@@ -301,92 +298,6 @@ class Stretch:
         self.state, self.values = change.state, change.values
         self.run.boundary, self.run.seq, self.run.doubt_at = row.boundary, row.seq, None
 
-    # -- what ends an attempt badly
-
-    def _failed(self, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True) -> bool:
-        """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
-        if failed.cut:
-            return self._put_back(failed.message, in_doubt=step.is_effect and acted)
-        doubtful = step.is_effect and not failed.certain
-        if not failed.retryable and not doubtful:
-            return self._fail(failed, ctx)
-        if self.run.failures + 1 >= step.retry.attempts and not doubtful:
-            return self._fail(failed, ctx)
-        delay = max(step.retry.delay(self.run.failures + 1), failed.retry_after or 0.0)
-        if doubtful:  # verify is asked even when no attempt is left
-            delay = min(delay, step.settle)
-        detail = self._failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts}
-        if doubtful:
-            detail["in_doubt"] = True
-        with boundary.fenced(self.run) as row:
-            now = database_now()
-            fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **self._spent(row, ctx)}
-            if doubtful:
-                fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
-            entry = journal.Entry(Kind.ATTEMPT_FAILED, step.name, row.attempt, "", detail, self.run.started_at)
-            # an effect that may not be tried again is still verified; then it fails
-            failures = row.failures + 1 if failed.retryable else max(row.failures + 1, step.retry.attempts)
-            moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=failures, **fields)
-            if not doubtful:
-                self._stop_if_requested(row)
-        return False
-
-    def _fail(self, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
-        """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
-        detail = self._failure_detail(failed, ctx) | kept
-        with boundary.fenced(self.run) as row:
-            error = {
-                "type": failed.type,
-                "message": failed.message[:ERROR_SHOWN],
-                "step": row.step,
-                "attempt": row.attempt,
-                "retryable": True,
-            }
-            failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, self.run.started_at)
-            ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
-            doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]} if acted else {}
-            moves.move(row, "fail", failure, ended, error=error, **doubt, **self._spent(row, ctx))
-        return False
-
-    def _failure_detail(self, failed: Failure, ctx: RunCtx) -> dict[str, Any]:
-        return {
-            "error": {"type": failed.type, "message": failed.message, "traceback": failed.traceback},
-            **({"usage": ctx.used.as_json()} if ctx.used.as_json() else {}),
-            **({"logs": ctx.lines} if ctx.lines else {}),
-        }
-
-    def _spent(self, row: Any, ctx: RunCtx) -> dict[str, Any]:
-        """A failed attempt's tokens are spent all the same."""
-        return {
-            "input_tokens": row.input_tokens + ctx.used.input_tokens,
-            "output_tokens": row.output_tokens + ctx.used.output_tokens,
-            "cost_usd": row.cost_usd + ctx.used.cost_usd,
-        }
-
-    # -- giving the run back
-
-    def _put_back(self, why: str, *, after: float = 0.0, in_doubt: bool = False) -> bool:
-        """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed."""
-        with boundary.fenced(self.run) as row:
-            now = database_now()
-            fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after)}
-            if in_doubt:
-                fields |= {"doubt_at": now, "doubt_reason": why, "attempt": row.attempt + 1}
-            moves.move(row, "put_back", **fields)
-            self._stop_if_requested(row)
-            if not after:
-                bell.ring_on_commit(row.pk)
-        return False
-
-    def _honour(self) -> bool:
-        with boundary.fenced(self.run) as row:
-            stop_as_requested(row)
-        return False
-
-    def _stop_if_requested(self, row: Any) -> None:
-        if row.requested:
-            stop_as_requested(row)
-
     def _end(self) -> bool:
         """A run whose gate was its last step, or whose last step was finished before it was held."""
         with boundary.fenced(self.run) as row:
@@ -400,23 +311,6 @@ class Stretch:
             if row.step_started_at is not None:  # what follows has a timeout of its own
                 Run.objects.filter(pk=row.pk).update(step_started_at=Now())
             moves.poke_on_commit(row)
-
-
-def stop_as_requested(row: Any) -> None:
-    """Honour the cancel or hold that the locked run carries."""
-    if row.requested == "cancel":
-        withdraw_all(row, by="", reason="the run was cancelled")
-        ended = journal.Entry(Kind.CANCELLED, row.step, None, "", {"reason": row.reason})
-        moves.move(row, "cancel", ended, journal.Entry(Kind.ENDED, detail={"status": "cancelled"}))
-    else:
-        moves.move(row, "hold", journal.Entry(Kind.HELD, row.step, None, "", {"reason": row.reason}))
-
-
-def hold(run: Claimed, why: str) -> None:
-    """Hold a run that cannot go on as it is, before anything of it is touched."""
-    with boundary.fenced(run) as row:
-        entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})
-        moves.move(row, "hold", entry, reason=why)
 
 
 def _printable(value: Any) -> str:

@@ -4,7 +4,7 @@ import uuid
 
 from django.db import connection, transaction
 
-from engine import stretch
+from engine import endings
 from engine.lease import HELD_KEYS
 from runs import bell
 from runs.clock import Now
@@ -57,7 +57,7 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
             doubt_at=Now(), doubt_reason="worker lost",
         )  # fmt: skip
     if run.requested and not (began and _is_effect(run)):
-        stretch.stop_as_requested(run)
+        endings.stop_as_requested(run)
     else:  # an effect in flight is verified before a request is honoured
         bell.ring_on_commit(run.pk)
     return True

@@ -1,0 +1,127 @@
+"""How a worker gives a run back: tried again later, failed, put back, held, cancelled. Each is one fenced commit.
+
+The functions that end the worker's part return False, as the step loop wants it.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from approvals.services.opening import database_now
+from approvals.services.withdrawing import withdraw_all
+from engine import boundary
+from engine.attempt import Failure
+from engine.claim import Claimed
+from engine.context import RunCtx
+from runs import bell
+from runs.clock import Now
+from runs.models import Kind
+from runs.services import journal, moves
+from workflows.definition import Step
+
+ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
+
+
+def failed_attempt(run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True) -> bool:
+    """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
+    if failed.cut:
+        return put_back(run, failed.message, in_doubt=step.is_effect and acted)
+    doubtful = step.is_effect and not failed.certain
+    if not failed.retryable and not doubtful:
+        return fail(run, failed, ctx)
+    if run.failures + 1 >= step.retry.attempts and not doubtful:
+        return fail(run, failed, ctx)
+    delay = max(step.retry.delay(run.failures + 1), failed.retry_after or 0.0)
+    if doubtful:  # verify is asked even when no attempt is left
+        delay = min(delay, step.settle)
+    detail = _failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts}
+    if doubtful:
+        detail["in_doubt"] = True
+    with boundary.fenced(run) as row:
+        now = database_now()
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **spent(row, ctx)}
+        if doubtful:
+            fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
+        entry = journal.Entry(Kind.ATTEMPT_FAILED, step.name, row.attempt, "", detail, run.started_at)
+        # an effect that may not be tried again is still verified; then it fails
+        failures = row.failures + 1 if failed.retryable else max(row.failures + 1, step.retry.attempts)
+        moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=failures, **fields)
+        if not doubtful:
+            stop_if_requested(row)
+    return False
+
+
+def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
+    """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
+    detail = _failure_detail(failed, ctx) | kept
+    with boundary.fenced(run) as row:
+        error = {
+            "type": failed.type,
+            "message": failed.message[:ERROR_SHOWN],
+            "step": row.step,
+            "attempt": row.attempt,
+            "retryable": True,
+        }
+        failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, run.started_at)
+        ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
+        doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]} if acted else {}
+        moves.move(row, "fail", failure, ended, error=error, **doubt, **spent(row, ctx))
+    return False
+
+
+def _failure_detail(failed: Failure, ctx: RunCtx) -> dict[str, Any]:
+    return {
+        "error": {"type": failed.type, "message": failed.message, "traceback": failed.traceback},
+        **({"usage": ctx.used.as_json()} if ctx.used.as_json() else {}),
+        **({"logs": ctx.lines} if ctx.lines else {}),
+    }
+
+
+def spent(row: Any, ctx: RunCtx) -> dict[str, Any]:
+    """A failed attempt's tokens are spent all the same."""
+    return {
+        "input_tokens": row.input_tokens + ctx.used.input_tokens,
+        "output_tokens": row.output_tokens + ctx.used.output_tokens,
+        "cost_usd": row.cost_usd + ctx.used.cost_usd,
+    }
+
+
+def put_back(run: Claimed, why: str, *, after: float = 0.0, in_doubt: bool = False) -> bool:
+    """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed."""
+    with boundary.fenced(run) as row:
+        now = database_now()
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after)}
+        if in_doubt:
+            fields |= {"doubt_at": now, "doubt_reason": why, "attempt": row.attempt + 1}
+        moves.move(row, "put_back", **fields)
+        stop_if_requested(row)
+        if not after:
+            bell.ring_on_commit(row.pk)
+    return False
+
+
+def honour(run: Claimed) -> bool:
+    with boundary.fenced(run) as row:
+        stop_as_requested(row)
+    return False
+
+
+def stop_if_requested(row: Any) -> None:
+    if row.requested:
+        stop_as_requested(row)
+
+
+def stop_as_requested(row: Any) -> None:
+    """Honour the cancel or hold that the locked run carries."""
+    if row.requested == "cancel":
+        withdraw_all(row, by="", reason="the run was cancelled")
+        ended = journal.Entry(Kind.CANCELLED, row.step, None, "", {"reason": row.reason})
+        moves.move(row, "cancel", ended, journal.Entry(Kind.ENDED, detail={"status": "cancelled"}))
+    else:
+        moves.move(row, "hold", journal.Entry(Kind.HELD, row.step, None, "", {"reason": row.reason}))
+
+
+def hold(run: Claimed, why: str) -> None:
+    """Hold a run that cannot go on as it is, before anything of it is touched."""
+    with boundary.fenced(run) as row:
+        entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})
+        moves.move(row, "hold", entry, reason=why)
