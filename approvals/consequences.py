@@ -43,8 +43,8 @@ def _goes_on(workflow: Workflow, step: str) -> str:
     following = workflow.steps[step]
     if not following.is_effect:
         return f"“{step}” runs next; it changes nothing outside."
-    undo = "it can be undone" if following.compensate else "it cannot be undone by Holdfast"
-    return f"“{step}” runs next. It changes the world outside, and {undo}."
+    undo = "" if following.compensate else " It cannot be undone by Holdfast."
+    return f"“{step}” runs next. It changes the world outside.{undo}"
 
 
 def _rejected(workflow: Workflow, target: str, following: str) -> str:

@@ -150,6 +150,16 @@ class Gate(models.Model):
             return "You started this run, and its policy wants somebody else to decide."
         return ""
 
+    def arguments(self) -> list[tuple[str, Any, Any]]:
+        """The action's arguments in the author's order: name, value, and what was proposed where a person changed it."""
+        if self.action is None:
+            return []
+        args: dict[str, Any] = self.action["args"]
+        proposed: dict[str, Any] = self.action.get("proposed", args)
+        names = [name for name in self.action.get("order", ()) if name in args]
+        names += [name for name in args if name not in names]
+        return [(name, args[name], proposed.get(name) if proposed.get(name) != args[name] else None) for name in names]
+
     def approvers_in_words(self) -> str:
         return in_words([*self.approver_users, *self.approver_groups])
 

@@ -22,6 +22,8 @@ class ActionOut(Schema):
     name: str
     args: dict[str, Any]
     schema_: dict[str, Any] = Field(alias="schema")
+    order: list[str] = []
+    proposed: dict[str, Any] | None = None
 
 
 class DecisionOut(Schema):

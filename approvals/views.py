@@ -52,7 +52,7 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     form = _edit_form(gate, request.POST if verdict == "edit" else None)
     if verdict in ("edit", "happened") and form is not None:
         if not form.is_valid():
-            return _page(request, gate, form=form, status=422)
+            return _page(request, gate, form=form, status=422, typed=request.POST)
         args = form.values()
     elif verdict == "happened":
         args = {}

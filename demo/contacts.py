@@ -23,7 +23,7 @@ class Contacts(State):
     contacts: Annotated[
         list[Contact], Field(max_length=10_000, description="Left empty, the 500 contacts that ship with the demo")
     ] = []
-    trouble: Annotated[float, Field(ge=0, le=1, description="How often the CRM refuses a write or loses its reply")] = 0
+    trouble: Annotated[float, Field(ge=0, le=1, description="1: the CRM refuses or loses three batches of four")] = 0
     stale: Annotated[float, Field(ge=0, le=4, description="Seconds for which the CRM does not show what it has written")] = 0
     at: int = 0
     written: list[str] = []

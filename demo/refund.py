@@ -12,7 +12,7 @@ class Refund(State):
     order: Annotated[str, Field(min_length=1, max_length=100, description="The order's number, such as A-1042")]
     amount: Annotated[int, Field(gt=0, le=1_000_000, description="In whole euros")]
     reason: Annotated[str, Field(max_length=2000, description="What the customer said")] = ""
-    unreliable: Annotated[float, Field(ge=0, le=1, description="How often the payment service refuses or loses a reply")] = 0
+    unreliable: Annotated[float, Field(ge=0, le=1, description="1: it refuses or loses three payments of four")] = 0
     risk: float = 0.0
     notes: Annotated[list[str], Append] = []
     receipt: str | None = None

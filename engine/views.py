@@ -95,7 +95,7 @@ def _example(form: SchemaForm) -> str:
 def control_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """What this person can do with the run now; the run page fetches it again when the status changes."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    return render(request, "runs/_controls.html", _controls(request, run))
+    return _controls_page(request, run)
 
 
 @login_required
@@ -114,7 +114,12 @@ def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> Htt
     run.refresh_from_db()
     if not request.htmx and not refused:  # type: ignore[attr-defined]
         return redirect("run-detail", run_id=run_id)
-    return render(request, "runs/_controls.html", {**_controls(request, run), "refused": refused}, status=status)
+    return _controls_page(request, run, refused, status)
+
+
+def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: int = 200) -> HttpResponse:
+    template = "runs/controls.html#controls" if request.htmx else "runs/controls.html"  # type: ignore[attr-defined]
+    return render(request, template, {**_controls(request, run), "refused": refused}, status=status)
 
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:

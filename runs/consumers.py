@@ -122,7 +122,7 @@ class RunListTail(Tail):
             return
         if "row" not in news.rendered:
             news.rendered["row"] = await database_sync_to_async(render_row)(news.run["id"])
-        await self.send_json({"content": news.rendered["row"], "run": news.run["id"], "status": news.run["status"]})
+        await self.send_json({"content": news.rendered["row"], "run": news.run["id"], "created_at": news.run["created_at"]})
 
 
 def render_row(run_id: str) -> str:

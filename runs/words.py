@@ -41,7 +41,7 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("in_doubt"):
         text += f" · it may have happened: asked in {words(detail['retry_in'])}"
     elif "retry_in" in detail:
-        text += f" · tried again in {words(detail['retry_in'])} (of {detail['of']} attempts)"
+        text += f" · next try after {words(detail['retry_in'])} (attempt {entry['attempt'] + 1})"
     return text
 
 
@@ -53,7 +53,8 @@ def _lost(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     reason = f" ({detail['reason'][:300]})" if detail.get("reason") else ""
-    return f"asked whether it had happened: {detail['answer']}{reason}"
+    later = f"; too early to believe, asked again in {words(detail['asked_again_in'])}" if detail["asked_again_in"] else ""
+    return f"asked whether it had happened: {detail['answer']}{reason}{later}"
 
 
 def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:

@@ -78,7 +78,7 @@ def test_alice_imports_a_csv_and_bob_approves_in_another_browser(sign_in, stack)
     mine.first.get_by_role("link").click()
     expect(bob.get_by_text("It changes the world outside")).to_be_visible()
     bob.get_by_role("button", name="Approve").first.click()
-    expect(bob.get_by_role("status").filter(has_text="approve by bob")).to_be_visible()
+    expect(bob.get_by_role("status").filter(has_text="bob approved")).to_be_visible()
 
     header = alice.locator("#run-header")
     expect(header).to_contain_text("succeeded", timeout=20_000)  # without a reload
@@ -118,7 +118,7 @@ def test_an_approver_changes_the_amount_and_exactly_that_is_paid(sign_in, stack)
     erin.get_by_text("Change it before approving").click()
     erin.get_by_label("Amount").fill("250")
     erin.get_by_role("button", name="Approve with these changes").click()
-    expect(erin.get_by_role("status").filter(has_text="edit by erin")).to_be_visible()
+    expect(erin.get_by_role("status").filter(has_text="erin approved with changes")).to_be_visible()
     assert stack.finish(run, erin_api := stack.api("erin"))["output"]["amount"] == 250
     assert erin_api.get(f"/api/gates/{gate}").json()["outcome"]["verdict"] == "edit"
 

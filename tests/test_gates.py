@@ -120,7 +120,7 @@ def test_the_decision_is_bound_to_what_was_seen(make_gate, people, answer):
 def test_deciding_twice_is_refused(make_gate, answer):
     gate = make_gate()
     answer(gate, "bob", "approve")
-    with pytest.raises(GateClosed, match="approve by bob"):
+    with pytest.raises(GateClosed, match="bob approved"):
         answer(gate, "erin", "reject")
 
 

@@ -19,7 +19,8 @@ class Action:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
 
     def as_json(self) -> dict[str, Any]:
-        return {"name": self.name, "args": dict(self.args), "schema": dict(self.schema)}
+        order = list(self.schema.get("properties", self.args))
+        return {"name": self.name, "args": dict(self.args), "schema": dict(self.schema), "order": order}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Proposal:
             raise ValueError(f"context={self.context!r}: a list of state keys was expected")
 
     def action_as_json(self) -> dict[str, Any] | None:
-        """``{name, args, schema}``, or None where nothing but a yes or no is asked."""
+        """``{name, args, schema, order}``, or None where nothing but a yes or no is asked."""
         if self.action is None:
             return None
         if isinstance(self.action, Action):
@@ -52,4 +53,5 @@ class Proposal:
             "name": kind.__name__,
             "args": self.action.model_dump(mode="json"),
             "schema": kind.model_json_schema(),
+            "order": list(kind.model_fields),  # jsonb keeps lists in order, and not keys
         }

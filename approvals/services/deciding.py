@@ -13,6 +13,7 @@ from approvals.services import outcome
 from approvals.services.opening import rehash
 from runs.models import Kind, Run
 from runs.services import journal, moves
+from runs.words import VERDICTS
 
 COMMENT_LIMIT = 10_000  # characters
 
@@ -40,7 +41,8 @@ def decide(
     if by is not None and (why := gate.why_not(by)):
         raise NotYours(gate, why)
     if not gate.is_open:
-        raise GateClosed(gate, closed_in_words(gate))
+        when = f" at {gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
+        raise GateClosed(gate, f"Somebody was first: {closed_in_words(gate)}{when}.")
     if by is not None and (gate.version, gate.proposal_hash) != (version, proposal_hash):
         raise GateChanged(gate, "The proposal has changed since you saw it. Read it again, then decide.")
     valid = list(gate.decisions.filter(voided_at=None))
@@ -66,11 +68,10 @@ def decide(
 
 
 def closed_in_words(gate: Gate) -> str:
-    """Who closed the gate, how and when."""
-    when = f"{gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
+    """Who closed the gate, and how."""
     if gate.status == GateStatus.WITHDRAWN:
-        return f"This gate was withdrawn at {when}; its run no longer waits for it."
-    return f"Already decided: {gate.outcome_verdict} by {gate.outcome_by} at {when}."
+        return "this gate was withdrawn, for its run no longer waits for it"
+    return f"{gate.outcome_by} {VERDICTS.get(gate.outcome_verdict, gate.outcome_verdict)}"
 
 
 def counts(decision: Decision) -> bool:
@@ -89,7 +90,7 @@ def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: st
     if len(comment) > COMMENT_LIMIT or "\0" in comment:
         raise InvalidDecision({"comment": f"text of at most {COMMENT_LIMIT} characters, without NUL, was expected"})
     if verdict == Verdict.RESPOND and not comment.strip():
-        raise InvalidDecision({"comment": "the words for the agent were expected here"})
+        raise InvalidDecision({"comment": "write the words for the agent first"})
     if verdict == Verdict.EDIT:
         if gate.action is None:
             raise InvalidDecision({"verdict": "this gate has no action that could be edited"})
@@ -122,7 +123,8 @@ def check_args(schema: Mapping[str, Any], args: Any) -> None:
 def _change_action(gate: Gate, decision: Decision) -> None:
     """The edit is its editor's vote for the edited action: earlier votes are void, the version goes up."""
     gate.decisions.filter(voided_at=None).exclude(pk=decision.pk).update(voided_at=decision.at)
-    gate.action = {**(gate.action or {}), "args": decision.args}
+    action: dict[str, Any] = dict(gate.action or {})
+    gate.action = {**action, "args": decision.args, "proposed": action.get("proposed", action.get("args"))}
     gate.version += 1
     gate.proposal_hash = rehash(gate)
     gate.save(update_fields=["action", "version", "proposal_hash"])

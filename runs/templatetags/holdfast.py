@@ -56,7 +56,7 @@ def moment(at: datetime | str | None, style: str = "relative") -> SafeString | s
     when = datetime.fromisoformat(at) if isinstance(at, str) else at
     exact = when.strftime("%Y-%m-%d %H:%M:%S UTC")
     mark = '<time datetime="{}" data-style="{}" title="{}">{}</time>'
-    return format_html(mark, when.isoformat(), style, exact, when.strftime("%H:%M:%S"))
+    return format_html(mark, when.isoformat(), style, exact, exact)
 
 
 @register.filter
@@ -74,6 +74,11 @@ def thousands(value: Any) -> str:
 @register.filter
 def in_words(entry: dict[str, Any]) -> str:
     return words.entry_in_words(entry)
+
+
+@register.filter
+def verdict_words(verdict: str) -> str:
+    return words.VERDICTS.get(verdict, verdict)
 
 
 @register.filter

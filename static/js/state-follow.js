@@ -1,11 +1,32 @@
 // The state panel shows the newest checkpoint, until somebody picks an entry of the timeline.
-let picked = false;
 let due = null;
 
-document.addEventListener("click", (event) => { if (event.target.closest(".entry-line")) picked = true; });
+function pick(line) {
+  clearTimeout(due);
+  for (const old of document.querySelectorAll('.entry-line[aria-current]')) old.removeAttribute("aria-current");
+  line?.setAttribute("aria-current", "true");
+  const follow = document.getElementById("follow");
+  if (follow) follow.hidden = !line;
+}
+
+function show(seq) {
+  const panel = document.getElementById("state");
+  htmx.ajax("GET", panel.dataset.stateUrl.replace(/0\/$/, `${seq}/`), { source: panel, target: "#state", swap: "innerHTML" });
+}
+
+document.addEventListener("click", (event) => {
+  const line = event.target.closest(".entry-line");
+  if (line) pick(line);
+  if (event.target.id === "follow") {
+    pick(null);
+    show(document.getElementById("tail").dataset.after);
+  }
+});
+
 document.addEventListener("holdfast:message", ({ detail }) => {
   const panel = document.getElementById("state");
+  const picked = document.querySelector(".entry-line[aria-current]");
   if (!panel || picked || detail.seq === undefined || !detail.content?.includes('data-kind="checkpoint"')) return;
   clearTimeout(due);
-  due = setTimeout(() => htmx.ajax("GET", panel.dataset.stateUrl.replace(/0\/$/, `${detail.seq}/`), { target: "#state", swap: "innerHTML" }), 250);
+  due = setTimeout(() => show(detail.seq), 250);
 });
