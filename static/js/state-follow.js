@@ -1,8 +1,10 @@
 // The state panel shows the newest checkpoint, until somebody picks an entry of the timeline.
 let due = null;
+let newest = 0;
 
 function pick(line) {
   clearTimeout(due);
+  due = null;
   for (const old of document.querySelectorAll('.entry-line[aria-current]')) old.removeAttribute("aria-current");
   line?.setAttribute("aria-current", "true");
   const follow = document.getElementById("follow");
@@ -27,6 +29,6 @@ document.addEventListener("holdfast:message", ({ detail }) => {
   const panel = document.getElementById("state");
   const picked = document.querySelector(".entry-line[aria-current]");
   if (!panel || picked || detail.seq === undefined || !detail.content?.includes('data-kind="checkpoint"')) return;
-  clearTimeout(due);
-  due = setTimeout(() => show(detail.seq), 250);
+  newest = detail.seq;
+  due ??= setTimeout(() => { due = null; show(newest); }, 250);
 });
