@@ -1,10 +1,13 @@
 """One API, one map of errors."""
 
 import hashlib
+import logging
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -27,6 +30,8 @@ from runs import access, filters, pages, reading
 from runs.services.moves import MoveRefused
 from workflows import codec, registry
 from workflows.errors import StepGone
+
+log = logging.getLogger("holdfast.api")
 
 
 class Token(HttpBearer):
@@ -92,6 +97,9 @@ def get_me(request: HttpRequest) -> dict[str, Any]:
 def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
     def handle(request: HttpRequest, raised: Any) -> HttpResponse:
         more: dict[str, Any] = {}
+        if status == 503:
+            log.error("%s %s: %s", request.method, request.path, raised)
+            return problem(status, kind, title, "Nothing was changed that was not acknowledged. Try again in a moment.")
         if isinstance(raised, refusals.Refused):
             raised.gate.refresh_from_db()
             more["gate"] = gate_as_json(raised.gate)
@@ -119,6 +127,8 @@ _map(StepGone, 409, "step-gone", "The run's step is gone")
 _map(store.CheckpointMissing, 404, "not-found", "Not found")
 _map(store.HistoryBroken, 409, "history-broken", "The history is broken")
 _map(pages.CursorInvalid, 400, "invalid-cursor", "The cursor is not one of ours")
+_map(OperationalError, 503, "unavailable", "The database cannot be reached")
+_map(psycopg.OperationalError, 503, "unavailable", "The database cannot be reached")
 _map(AuthenticationError, 401, "not-signed-in", "Not signed in")
 
 

@@ -316,3 +316,38 @@ def test_liveness_and_readiness(db):
     response = Client().get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"]["sweeper"]["ok"] is False
+
+
+def test_a_database_that_is_away_is_a_503(api, monkeypatch):
+    from django.db import OperationalError
+
+    from runs import stats
+
+    def away(runs):
+        raise OperationalError("the database system is shutting down")
+
+    monkeypatch.setattr(stats, "counts", away)
+    found = problem(api("alice").get("/api/stats"), 503, "unavailable")
+    assert "shutting down" not in found["detail"]
+
+
+def test_a_page_before_the_window_can_be_read(people, make_run, worker):
+    run = make_run("t-loop", until=250)
+    worker(run)
+    client = Client()
+    client.force_login(people.dave)
+    page = client.get(f"/runs/{run.pk}/")
+    assert b"Earlier entries" in page.content
+    assert b'id="entry-0"' not in page.content
+    earlier = client.get(f"/runs/{run.pk}/journal/?before=52")
+    assert b'id="entry-0"' in earlier.content
+    assert client.get(f"/runs/{run.pk}/journal/?before=\u00b2").status_code == 200
+
+
+def test_logs_page_by_entries(api, make_run, worker):
+    flows.script["failures"] = 1
+    run = make_run("t-line")
+    worker(run)
+    first = api("dave").get(f"/api/runs/{run.pk}/logs", limit=1).json()
+    assert [line["message"] for line in first["items"]] == ["in one"]
+    assert first["next"] is None
