@@ -4,13 +4,14 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from checkpoints import blob
 from checkpoints.models import Checkpoint
 from runs import hot
 from runs.services import journal
 from workflows import codec
+from workflows.state import Change
 
 LARGEST = 2**62  # beyond any seq, within a bigint
 KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
@@ -194,6 +195,32 @@ def write(
         "logs": logs,
     }
     return int(hot.one(_WRITE, values)[0])
+
+
+class Placed(Protocol):
+    """Where a run stands: a row, or a worker's claim."""
+
+    id: uuid.UUID
+    step: str
+    visit: int
+    attempt: int
+
+
+def write_change(
+    run: Placed, schema_version: int, change: Change | None, since: Since, *, usage: Any = None, logs: str | None = None,
+    started_at: Any = None,
+) -> int:  # fmt: skip
+    """Append what was changed (None: nothing) as the checkpoint of the run's current step; its seq."""
+    place: dict[str, Any] = {
+        "step": run.step,
+        "visit": run.visit,
+        "attempt": run.attempt,
+        "schema_version": schema_version,
+        "usage": usage,
+        "logs": logs,
+    }
+    packed = pack(**place, delta=change.delta if change else {}, values=change.values if change else {}, since=since)
+    return write(run.id, packed, **place, started_at=started_at)
 
 
 def find(run_id: uuid.UUID, seq: int) -> Checkpoint:

@@ -283,15 +283,10 @@ class Stretch:
         return result.goto
 
     def _write_checkpoint(self, change: states.Change, ctx: RunCtx) -> None:
-        common: dict[str, Any] = {
-            "step": self.run.step,
-            "visit": self.run.visit,
-            "attempt": self.run.attempt,
-            "schema_version": self.workflow.state.schema_version,
-        }
-        extra: dict[str, Any] = {"usage": ctx.used.as_json(), "logs": ctx.logs()}
-        packed = store.pack(**common, delta=change.delta, values=change.values, since=self.since, **extra)
-        store.write(self.run.id, packed, **common, started_at=self.run.started_at, **extra)
+        store.write_change(
+            self.run, self.workflow.state.schema_version, change, self.since, usage=ctx.used.as_json(), logs=ctx.logs(),
+            started_at=self.run.started_at,
+        )  # fmt: skip
 
     def _adopt(self, row: Any, change: states.Change) -> None:
         """Go on from a boundary that was written through the slow path."""

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
-
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
@@ -13,8 +11,6 @@ _MAY = {
     "operate": {OPERATOR, ADMIN},
     "administer": {ADMIN},
 }
-
-Actor = User | AnonymousUser | AbstractBaseUser
 
 
 class NotPermitted(Exception):

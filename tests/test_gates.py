@@ -227,3 +227,16 @@ def test_an_effect_asks_again_when_the_approved_fields_have_changed(make_gate, w
     run.refresh_from_db()
     assert (run.status, run.step, flows.calls) == ("waiting", "boss", ["prepare"])
     assert run.gates.get(status="open").action["args"] == {"amount": 5000}
+
+
+def test_the_tests_clock_drives_a_deadline(make_gate):
+    from runs.clock import offset_for_tests
+
+    gate = make_gate()
+    for offset, due in (("59 minutes", False), ("61 minutes", True)):
+        offset_for_tests(offset)
+        try:
+            assert clock.expire(gate.pk) is due
+        finally:
+            offset_for_tests("")
+    assert run_of(gate).status == "rejected"

@@ -92,16 +92,12 @@ def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any], *, joined:
 
     Raises InvalidDecision that names the fields.
     """
-    if not updates:
-        nothing: dict[str, Any] = _columns(run, workflow)
-        packed = store.pack(**nothing, delta={}, values={}, since=store.Since())
-        store.write(run.pk, packed, **nothing)
+    if not updates:  # the state need not be read for that
+        store.write_change(run, workflow.state.schema_version, None, store.Since())
         return
     loaded = store.load(run.pk, run.seq)
     change = applied(workflow, loaded, updates, joined=joined)
-    common = _columns(run, workflow)
-    packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
-    store.write(run.pk, packed, **common)
+    store.write_change(run, workflow.state.schema_version, change, loaded.since)
 
 
 def applied(workflow: Workflow, loaded: store.Loaded, updates: Mapping[str, Any], *, joined: bool = False) -> states.Change:
@@ -118,15 +114,6 @@ def check_edit(run: Run, args: Mapping[str, Any]) -> None:
     workflow = registry.version(run.workflow, run.version)
     fields = {name: value for name, value in args.items() if name in workflow.state.model_fields}
     applied(workflow, store.load(run.pk, run.seq), fields)
-
-
-def _columns(run: Run, workflow: Workflow) -> dict[str, Any]:
-    return {
-        "step": run.step,
-        "visit": run.visit,
-        "attempt": run.attempt,
-        "schema_version": workflow.state.schema_version,
-    }
 
 
 def resume(run: Run, target: str, **fields: Any) -> None:

@@ -122,14 +122,7 @@ def _change_state(run: Run, changes: dict[str, Any]) -> None:
         change = states.apply(workflow.state.parse(loaded.values), loaded.values, updates)
     except states.StateInvalid as error:
         raise InputInvalid({f"changes.{name}": text for name, text in error.errors.items()}) from None
-    common: dict[str, Any] = {
-        "step": run.step,
-        "visit": run.visit,
-        "attempt": run.attempt,
-        "schema_version": workflow.state.schema_version,
-    }
-    packed = store.pack(**common, delta=change.delta, values=change.values, since=loaded.since)
-    store.write(run.pk, packed, **common)
+    store.write_change(run, workflow.state.schema_version, change, loaded.since)
 
 
 def _check_reason(reason: str) -> None:
