@@ -25,6 +25,7 @@ from runs.services import journal, moves
 from workflows import Happened, NotHappened, Partly, Workflow, registry
 from workflows import state as states
 from workflows.definition import Gate, Step
+from workflows.errors import StepGone
 
 log = logging.getLogger("holdfast.run")
 
@@ -55,15 +56,14 @@ def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stret
         return None
     try:
         workflow = registry.version(run.workflow, run.version)
+        if run.step != "end":
+            run.step = workflow.current_name(run.step)
     except registry.WorkflowUnknown as error:
         endings.hold(run, f"{error} Deploy the app that defines it, then release the run.")
         return None
-    name = run.step if run.step == "end" else workflow.current_name(run.step)
-    if name is None:
-        endings.hold(run, f"Step {run.step!r} is gone from {workflow.name} {workflow.version}. "
-                  f'Name it in was=["{run.step}"] of the step that replaces it, deploy, then release the run.')  # fmt: skip
+    except StepGone as error:
+        endings.hold(run, f"{error} Then release the run.")
         return None
-    run.step = name
     try:
         return Stretch(run, workflow, workflow.state.parse(loaded.values), loaded.values, loaded.since)
     except states.StateInvalid as error:

@@ -113,6 +113,11 @@ class Stack:
         assert wanted is not None
         return int(wanted[0].split()[-1])
 
+    def worker_of(self, child: int) -> int:
+        """The pid of the worker whose pool child this is."""
+        status = Path(f"/proc/{child}/status").read_text()
+        return int(status.partition("PPid:")[2].split()[0])
+
     @contextmanager
     def frozen(self, word: str) -> Iterator[None]:
         """Stop (SIGSTOP) the processes of this stack with ``word`` on their command line, and let them go on."""

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import httpx
 
@@ -50,17 +49,14 @@ def test_a_killed_worker_is_replaced_and_finished_steps_are_kept(stack):
     steps = [entry["step"] for entry in entries if entry["kind"] == "checkpoint"]
     assert len(steps) == len(set(steps))
     lost = next(entry for entry in entries if entry["kind"] == "worker_lost")
-    assert lost["step"] == before[-1]["step"] or lost["detail"]["in_flight"]
+    assert lost["detail"]["in_flight"] is True
 
 
 def test_a_whole_worker_that_dies_takes_no_run_with_it(stack):
     alice = stack.api("alice")
     run = start(alice, "research", question="What is a checkpoint?", pace=0.6)
     time.sleep(1)
-    child = stack.worker_process(run)
-    status = Path(f"/proc/{child}/status").read_text()
-    parent = int(status.partition("PPid:")[2].split()[0])
-    os.kill(parent, signal.SIGKILL)
+    os.kill(stack.worker_of(stack.worker_process(run)), signal.SIGKILL)
     killed = time.monotonic()
     while not any(entry["kind"] == "worker_lost" for entry in journal(alice, run)):
         assert time.monotonic() - killed < 3
@@ -136,10 +132,7 @@ def test_a_stop_in_the_middle_of_a_step_is_charged_to_nothing(stack):
     alice = stack.api("alice")
     run = start(alice, "research", question="What is a checkpoint?", pace=1.5)
     time.sleep(2.5)
-    child = stack.worker_process(run)
-    status = Path(f"/proc/{child}/status").read_text()
-    parent = int(status.partition("PPid:")[2].split()[0])
-    os.kill(parent, signal.SIGTERM)
+    os.kill(stack.worker_of(stack.worker_process(run)), signal.SIGTERM)
     assert stack.finish(run, alice)["status"] == "succeeded"
     entries = journal(alice, run)
     assert "worker_lost" not in [entry["kind"] for entry in entries]

@@ -173,20 +173,20 @@ class Workflow:
     def after(self, name: str) -> str | None:
         """The step that follows ``name`` in the order of definition, or None at the end. Raises StepGone."""
         names = list(self.steps)
-        current = self.current_name(name)
-        if current is None:
-            raise StepGone(
-                f"Step {name!r} is gone from {self.name} {self.version}. "
-                f'Name it in was=["{name}"] of the step that replaces it, and deploy.'
-            )
-        index = names.index(current) + 1
+        index = names.index(self.current_name(name)) + 1
         return names[index] if index < len(names) else None
 
-    def current_name(self, name: str) -> str | None:
-        """The name that the step once called ``name`` has in this version, or None when it is gone."""
+    def current_name(self, name: str) -> str:
+        """The name that the step once called ``name`` has in this version. Raises StepGone with the remedy."""
         if name in self.steps:
             return name
-        return next((step.name for step in self.steps.values() if name in step.was), None)
+        for step in self.steps.values():
+            if name in step.was:
+                return step.name
+        raise StepGone(
+            f"Step {name!r} is gone from {self.name} {self.version}. "
+            f'Name it in was=["{name}"] of the step that replaces it, and deploy.'
+        )
 
     def finish(self) -> None:
         """Check what can be checked only once all steps are known. Raises RegistrationError."""

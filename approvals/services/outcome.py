@@ -35,7 +35,7 @@ def close(run: Run, gate: Gate, decision: Decision) -> None:
         comment = rejected.decisions.filter(verdict=Verdict.REJECT, voided_at=None).values_list("comment", flat=True)
         _end(run, "reject", rejected.outcome_by, next(iter(comment), ""))
     else:
-        _go_on(run, siblings, rejected, decision)
+        _go_on(run, siblings, rejected)
 
 
 def _opened_with(run: Run, gate: Gate) -> list[Gate]:
@@ -58,7 +58,7 @@ def _end(run: Run, move: str, by: str, reason: str, **fields: Any) -> None:
     moves.move(run, move, journal.Entry(Kind.ENDED, run.step, None, by, detail), reason=reason, **fields)
 
 
-def _go_on(run: Run, gates: list[Gate], rejected: Gate | None, decision: Decision) -> None:
+def _go_on(run: Run, gates: list[Gate], rejected: Gate | None) -> None:
     workflow = registry.version(run.workflow, run.version)
     responded = next((gate for gate in gates if gate.outcome_verdict == Verdict.RESPOND), None)
     merged: dict[str, Any] = {}
