@@ -87,30 +87,57 @@ def hash_of(
 
 
 # The keyframe at or before the wanted seq, and every checkpoint after it: at most KEYFRAME_EVERY rows.
-_LOAD = """
-SELECT seq, step, visit, attempt, schema_version, usage, logs, delta, keyframe, content_hash
-FROM checkpoints_checkpoint
-WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= (
+_KEYFRAME = """
     SELECT seq FROM checkpoints_checkpoint
     WHERE run_id = %(run)s AND seq <= %(seq)s AND keyframe IS NOT NULL ORDER BY seq DESC LIMIT 1
-)
+"""
+_LOAD = f"""
+SELECT seq, content_hash, digest, step, visit, attempt, schema_version, usage, logs, delta, keyframe
+FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
+"""
+# The same with the events in between, which the chain needs: they have no delta.
+READ_PROVEN = f"""
+{_LOAD}
+UNION ALL
+SELECT seq, content_hash, digest, '', 0, 0, 0, NULL, NULL, NULL, NULL
+FROM runs_event WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
 ORDER BY seq
 """
 
 
-def load(run_id: uuid.UUID, seq: int, *, head: bytes | None = None) -> Loaded:
-    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken.
+def load(run_id: uuid.UUID, seq: int) -> Loaded:
+    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken."""
+    return replayed(run_id, hot.rows(f"{_LOAD} ORDER BY seq", {"run": run_id, "seq": min(seq, LARGEST)}))
 
-    Each checkpoint must match its hash. With ``head``, the run's digest as of ``seq``, every link from the keyframe on
-    is made again too, so that a row which was taken out, put in or rewritten whole is found before the run goes on.
+
+def proven(run_id: uuid.UUID, rows: list[Any], head: bytes) -> Loaded:
+    """The state from the rows of READ_PROVEN, each of which must follow from the one before, the last being ``head``.
+
+    A row that was taken out, put in or rewritten whole is found. Raises HistoryBroken.
     """
-    seq = min(seq, LARGEST)
-    rows = hot.rows(_LOAD, {"run": run_id, "seq": seq})
     if not rows:
-        raise CheckpointMissing(f"run {run_id} has no checkpoint at or before seq {seq}")
+        raise HistoryBroken(run_id, 0, "no checkpoint with a whole state is left")
+    loaded = replayed(run_id, [row for row in rows if row[9] is not None])
+    digest, expected = bytes(rows[0][2]), rows[0][0] + 1
+    for seq, content_hash, stored, *_ in rows[1:]:
+        if seq != expected:
+            raise HistoryBroken(run_id, expected, "the entry is gone")
+        digest = hashlib.sha256(digest + seq.to_bytes(8, "big") + bytes(content_hash)).digest()
+        if digest != bytes(stored):
+            raise HistoryBroken(run_id, seq, "its digest does not follow from the entries before it")
+        expected = seq + 1
+    if digest != head:
+        raise HistoryBroken(run_id, expected - 1, "the last digest is not the run's")
+    return loaded
+
+
+def replayed(run_id: uuid.UUID, rows: list[Any]) -> Loaded:
+    """The state from the rows of a load, each of which must match its hash."""
+    if not rows:
+        raise CheckpointMissing(f"run {run_id} has no such checkpoint")
     values: dict[str, Any] = {}
     since = Since()
-    for number, (at, step, visit, attempt, version, usage, logs, delta, keyframe, stored) in enumerate(rows):
+    for number, (at, stored, _, step, visit, attempt, version, usage, logs, delta, keyframe) in enumerate(rows):
         usage = codec.loads(usage) if isinstance(usage, str) else usage
         delta, keyframe = bytes(delta), None if keyframe is None else bytes(keyframe)
         if hash_of(step, visit, attempt, version, usage, logs, delta, keyframe) != bytes(stored):
@@ -123,33 +150,7 @@ def load(run_id: uuid.UUID, seq: int, *, head: bytes | None = None) -> Loaded:
                 since.add(delta)
         except (ValueError, KeyError, TypeError) as error:
             raise HistoryBroken(run_id, at, str(error)) from None
-    if head is not None:
-        _check_links(run_id, rows[0][0], seq, head)
-    return Loaded(rows[-1][0], rows[-1][4], values, since)
-
-
-_LINKS = """
-SELECT seq, content_hash, digest FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq BETWEEN %(start)s AND %(end)s
-UNION ALL
-SELECT seq, content_hash, digest FROM runs_event WHERE run_id = %(run)s AND seq BETWEEN %(start)s AND %(end)s
-ORDER BY seq
-"""
-
-
-def _check_links(run_id: uuid.UUID, start: int, end: int, head: bytes) -> None:
-    """Make the chain from the keyframe at ``start`` to ``end`` again. Raises HistoryBroken at the first break."""
-    digest = b""
-    expected = start
-    for seq, content_hash, stored in hot.rows(_LINKS, {"run": run_id, "start": start, "end": end}):
-        if seq != expected:
-            raise HistoryBroken(run_id, expected, "the entry is gone")
-        if seq > start:
-            digest = hashlib.sha256(digest + seq.to_bytes(8, "big") + bytes(content_hash)).digest()
-        if seq > start and digest != bytes(stored):
-            raise HistoryBroken(run_id, seq, "its digest does not follow from the entries before it")
-        digest, expected = bytes(stored), seq + 1
-    if digest != head:
-        raise HistoryBroken(run_id, end, "the last digest is not the run's")
+    return Loaded(rows[-1][0], rows[-1][6], values, since)
 
 
 def replay(values: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

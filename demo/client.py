@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 
-from workflows import Ambiguous, Transient
 from workflows.errors import from_http
 
 TIMEOUT = 5.0  # seconds
@@ -16,10 +15,8 @@ def call(method: str, path: str, *, headers: dict[str, str] | None = None, **opt
     """The JSON answer. A lost reply is Ambiguous, what was certainly not done is Transient or Permanent."""
     try:
         response = _client(os.getpid()).request(method, path, headers=headers, **options)
-    except httpx.ConnectError as error:
-        raise Transient(f"the sandbox cannot be reached: {error}") from error
     except httpx.TransportError as error:
-        raise Ambiguous(f"no reply: {error}") from error
+        raise from_http(error) or error from error
     if (problem := from_http(response)) is not None:
         raise problem
     return response.json()

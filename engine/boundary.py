@@ -10,7 +10,8 @@ from typing import Any
 from django.db import transaction
 
 from checkpoints.store import Packed
-from engine.claim import Claimed
+from engine.claim import MAY_START, Claimed
+from engine.insisting import insist
 from runs import hot, poke
 from runs.models import Kind, Run
 from runs.moves import MOVES, Status
@@ -42,7 +43,9 @@ class Used:
         }
 
 
-_FENCE = "id = %(run)s AND status = 'running' AND worker = %(worker)s AND claim = %(claim)s AND boundary = %(boundary)s"
+# A run names a worker only while it is running (a CHECK on the table), so ``worker`` says ``status`` too; written out,
+# ``status`` would let the planner walk the index of all running runs instead of going to the row by its id.
+_FENCE = "id = %(run)s AND worker = %(worker)s AND claim = %(claim)s AND boundary = %(boundary)s"
 
 # ``requested``, ``seq`` and ``digest`` may be written by others while this statement waits for the row, so they are
 # read in SET and RETURNING, which see the row as it then is; a CTE or a subselect would see it as it was.
@@ -52,11 +55,12 @@ WITH moved AS (
         seq = seq + 1, digest = {journal.NEXT_LINK}, boundary = boundary + 1,
         step = %(next_step)s, visit = visit + 1, attempt = 1, failures = 0, losses = 0,
         doubt_at = NULL, doubt_reason = '', saved = NULL,
-        step_started_at = CASE WHEN requested = '' THEN holdfast_now() END, updated_at = holdfast_now(),
+        step_started_at = CASE WHEN {MAY_START.format(step="%(next_step)s::varchar")} THEN holdfast_now() END,
+        updated_at = holdfast_now(),
         input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
         cost_usd = cost_usd + %(cost_usd)s
     WHERE {_FENCE}
-    RETURNING seq, digest, requested, updated_at, status
+    RETURNING seq, digest, requested, updated_at, step_started_at, breakpoints
 ), written AS (
     INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
         started_at, at, content_hash, digest)
@@ -64,7 +68,7 @@ WITH moved AS (
         %(logs)s, %(started_at)s, updated_at, %(content_hash)s, digest
     FROM moved
 )
-SELECT seq, requested, updated_at, status FROM moved
+SELECT seq, requested, step_started_at, breakpoints FROM moved
 """
 
 # The last boundary also ends the run, in the same commit: two entries, two links. Where a cancel or hold was requested
@@ -85,7 +89,7 @@ WITH moved AS (
         input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
         cost_usd = cost_usd + %(cost_usd)s
     WHERE {_FENCE}
-    RETURNING seq, digest, digest_before, requested, updated_at, status
+    RETURNING seq, digest, digest_before, requested, updated_at
 ), written AS (
     INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
         started_at, at, content_hash, digest)
@@ -98,7 +102,7 @@ WITH moved AS (
     SELECT %(run)s, seq, %(ended_kind)s, '', NULL, '', %(ended_detail)s, updated_at, %(ended_hash)s, digest
     FROM moved WHERE requested = ''
 )
-SELECT seq, requested, updated_at, status FROM moved
+SELECT seq, requested, NULL, NULL FROM moved
 """
 
 
@@ -108,11 +112,11 @@ def _ended() -> dict[str, Any]:
     return {"ended_kind": stored["kind"], "ended_detail": stored["detail"], "ended_hash": stored["content_hash"]}
 
 
-def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str, used: Used, logs: str | None) -> bool:
+@insist
+def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str, used: Used, logs: str | None) -> None:
     """Insert the step's checkpoint and move the run to ``next_step`` (``end``: it has succeeded). One round trip.
 
-    Updates ``run`` to what the row now is. False: a cancel or hold was requested, and the next step has not started.
-    Raises Fenced.
+    Updates ``run`` to what the row now is; where ``started_at`` is None, the next step may not start. Raises Fenced.
     """
     usage = used.as_json()
     values: dict[str, Any] = {
@@ -139,13 +143,13 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     row = hot.one(_FINISH, values | _ended()) if finishing else hot.one(_ADVANCE, values)
     if row is None:
         raise Fenced
-    run.seq, run.requested, run.started_at, _ = row
+    run.seq, run.requested, run.started_at, breakpoints = row
+    run.breakpoints = breakpoints or []
     run.step, run.visit, run.attempt, run.failures, run.losses = next_step, run.visit + 1, 1, 0, 0
-    run.boundary += 1
+    run.boundary, run.began_as = run.boundary + 1, next_step
     run.doubt_at, run.doubt_reason, run.saved = None, "", None
     run.cost_usd += used.cost_usd
     poke.run_changed(run.id)
-    return not run.requested
 
 
 @contextmanager
@@ -159,6 +163,7 @@ def fenced(run: Claimed) -> Iterator[Run]:
         yield row
 
 
+@insist
 def save(run: Claimed, value: Any) -> None:
     """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
     statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 
 from checkpoints import store
 from runs import hot
@@ -30,7 +30,7 @@ class Claimed:
     worker: int
     seq: int
     requested: str
-    started_at: datetime
+    started_at: datetime | None  # of the step in flight; None: it may not start now
     doubt_at: datetime | None
     doubt_reason: str
     saved: Any
@@ -38,28 +38,33 @@ class Claimed:
     digest: bytes
     steps_allowed: int | None
     cost_allowed: Decimal | None
+    breakpoints: list[str]
+    deadline_at: datetime | None
+    began_as: str = ""  # the step's name when the visit began; a renamed step keeps its visit's idempotency key
+
+    def __post_init__(self) -> None:
+        self.began_as = self.began_as or self.step
 
 
-# ``AND status = 'queued'`` stands beside the lock: a run that somebody took meanwhile is passed over.
-_CLAIM = """
-UPDATE runs_run SET
+# The step that the run comes to may start now; otherwise the worker finds out why not (stretch.py).
+MAY_START = """requested = '' AND NOT {step} = ANY(breakpoints)
+    AND (deadline_at IS NULL OR deadline_at > holdfast_now()) AND NOT holdfast_held(workflow)"""
+_FREE = "workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"
+_DUE = f"status = 'queued' AND available_at <= holdfast_now() AND {_FREE}"
+
+# The row is locked by its id before it is changed, so whoever comes second passes it over.
+_CLAIM = f"""
+UPDATE runs_run AS run SET
     status = 'running', worker = %(worker)s, claim = claim + 1, boundary = boundary + 1,
     started_at = coalesce(started_at, holdfast_now()), updated_at = holdfast_now(),
-    step_started_at = CASE WHEN requested = '' THEN holdfast_now() END
-WHERE status = 'queued' AND id = {which}
+    step_started_at = CASE WHEN {MAY_START.format(step="step")} THEN holdfast_now() END
+FROM ({{which}} FOR NO KEY UPDATE SKIP LOCKED) AS due WHERE run.id = due.chosen
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
-    holdfast_now(), doubt_at, doubt_reason, saved, cost_usd, digest,
-    steps_allowed, cost_allowed
+    step_started_at, doubt_at, doubt_reason, saved, cost_usd, digest, steps_allowed, cost_allowed, breakpoints, deadline_at
 """
-_HINTED = _CLAIM.format(
-    which="""(SELECT id FROM runs_run WHERE id = %(hint)s AND status = 'queued' AND available_at <= holdfast_now()
-              FOR NO KEY UPDATE SKIP LOCKED)"""
-)
-_OLDEST = _CLAIM.format(
-    which="""(SELECT id FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now()
-              ORDER BY available_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)"""
-)
-_OTHERS_DUE = "SELECT EXISTS (SELECT FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now())"
+_HINTED = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE id = %(run)s AND {_DUE}")
+_OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {_DUE} ORDER BY available_at LIMIT 1")
+_OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {_DUE})"
 
 
 def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | store.HistoryBroken] | None:
@@ -67,19 +72,25 @@ def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | s
 
     The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history.
     """
-    with transaction.atomic():
-        row = hot.one(_HINTED, {"worker": worker, "hint": hint}) if hint is not None else None
-        if row is None:
-            row = hot.one(_OLDEST, {"worker": worker})
-        if row is None:
-            return None
-        claimed = Claimed(*row)
-        if isinstance(claimed.saved, str):  # Django has its connections read jsonb as text
-            claimed.saved = codec.loads(claimed.saved)
-        try:
-            return claimed, store.load(claimed.id, claimed.seq, head=bytes(claimed.digest))
-        except store.HistoryBroken as error:
-            return claimed, error
+    if hint is not None:
+        values = {"run": hint, "seq": store.LARGEST}
+        claimed, rows = hot.in_one_trip((_HINTED, {"worker": worker, **values}), (store.READ_PROVEN, values))
+        if claimed:
+            return _loaded(claimed[0], rows)
+    row = hot.one(_OLDEST, {"worker": worker})
+    if row is None:
+        return None
+    return _loaded(row, hot.rows(store.READ_PROVEN, {"run": row[0], "seq": store.LARGEST}))
+
+
+def _loaded(row: Any, rows: list[Any]) -> tuple[Claimed, store.Loaded | store.HistoryBroken]:
+    claimed = Claimed(*row)
+    if isinstance(claimed.saved, str):  # Django has its connections read jsonb as text
+        claimed.saved = codec.loads(claimed.saved)
+    try:
+        return claimed, store.proven(claimed.id, rows, bytes(claimed.digest))
+    except store.HistoryBroken as error:
+        return claimed, error
 
 
 def others_due() -> bool:

@@ -40,7 +40,7 @@ class RunCtx(Ctx):
 
     @cached_property
     def idempotency_key(self) -> str:  # type: ignore[override]
-        return visit_key(self._run.id, self._run.step, self._run.visit)
+        return visit_key(self._run.id, self._run.began_as, self._run.visit)
 
     @cached_property
     def _decided(self) -> list[tuple[Gate, Decision]]:

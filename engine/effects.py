@@ -5,13 +5,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from approvals.models import Gate, GateKind, GateStatus, Verdict
-from approvals.services.opening import Question, database_now
+from approvals.services.opening import Question
 from engine.attempt import Failure, call
 from engine.claim import Claimed
 from engine.context import RunCtx
+from runs.clock import database_now
 from runs.keys import visit_key
+from runs.models import Event, Kind
 from runs.services import journal
 from workflows import Happened, NotHappened, Partly, State, Unknown
+from workflows import state as states
 from workflows.definition import Gate as GateStep
 from workflows.definition import Step
 from workflows.policy import Policy
@@ -27,13 +30,17 @@ class Asked:
     at: datetime
     wait: float = 0.0
 
-    def as_json(self, key: str) -> dict[str, Any]:
-        reason = journal.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
+    @property
+    def reason(self) -> str:
+        return journal.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
+
+    def as_json(self, key: str, visit: int) -> dict[str, Any]:
         name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
         return {
             "answer": name[type(self.answer).__name__],
-            "reason": reason,
+            "reason": self.reason,
             "key": key,
+            "visit": visit,
             "asked_again_in": round(self.wait, 3),
         }
 
@@ -56,24 +63,34 @@ def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | N
     return Asked(value, now)
 
 
-def outcome_question(run: Claimed, step: Step, asked: list[dict[str, Any]]) -> Question:
-    """The gate that asks an operator whether the effect happened."""
-    key = visit_key(run.id, step.name, run.visit)
+def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, Any]) -> Question:
+    """The gate that asks an operator whether the effect happened, with all that Holdfast knows of it."""
+    given = {name: values[name] for name in step.needs or values}
+    events = Event.objects.filter(run_id=run.id, step=step.name)
+    answers = [event.as_entry() for event in events.filter(kind=Kind.VERIFIED).order_by("seq")]
+    last = events.filter(kind__in=(Kind.ATTEMPT_FAILED, Kind.WORKER_LOST)).order_by("-seq").first()
     return Question(
         key=f"{step.name}:outcome",
         kind=GateKind.OUTCOME,
         title=f"Did “{step.name}” happen?",
         summary="",
         context={
-            "why it is in doubt": run.doubt_reason,
-            "could last have acted at": run.doubt_at.isoformat() if run.doubt_at else None,
-            "idempotency key": key,
-            "verify said": asked,
+            "why": run.doubt_reason,
+            "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
+            "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
+            "key": visit_key(run.id, run.began_as, run.visit),
+            "given": states.masked(type(state), given),
+            "noted": run.saved,
+            "answers": [_answer(entry) for entry in answers if entry["detail"].get("visit") == run.visit],
         },
         policy={**Policy(approvers=["role:operator", "role:admin"], on_timeout="keep").as_json()},
         verdicts=[Verdict.HAPPENED, Verdict.NOT_HAPPENED, Verdict.FAIL],
         merges=False,
     )
+
+
+def _answer(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"at": entry["at"], "answer": entry["detail"]["answer"], "reason": entry["detail"]["reason"]}
 
 
 def approved(gate_step: GateStep, state: State, values: dict[str, Any], run: Claimed, ctx: RunCtx) -> bool | Failure:

@@ -6,22 +6,26 @@ The functions that end the worker's part return False, as the step loop wants it
 from datetime import timedelta
 from typing import Any
 
-from approvals.services.opening import database_now
 from approvals.services.withdrawing import withdraw_all
 from engine import boundary
 from engine.attempt import Failure
 from engine.claim import Claimed
 from engine.context import RunCtx
+from engine.insisting import insist
 from runs import bell
-from runs.clock import Now
+from runs.clock import Now, database_now
 from runs.models import Kind
 from runs.services import journal, moves
 from workflows.definition import Step
 
+DEADLINE_PASSED = Failure("DeadlinePassed", "the run's deadline has passed; no step starts after it", "", retryable=False)
 ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
 
 
-def failed_attempt(run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True) -> bool:
+@insist
+def failed_attempt(
+    run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True, **kept: Any
+) -> bool:  # fmt: skip
     """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
     if failed.cut:
         return put_back(run, failed.message, in_doubt=step.is_effect and acted)
@@ -33,7 +37,7 @@ def failed_attempt(run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, ac
     delay = max(step.retry.delay(run.failures + 1), failed.retry_after or 0.0)
     if doubtful:  # verify is asked even when no attempt is left
         delay = min(delay, step.settle)
-    detail = _failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts}
+    detail = _failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts} | kept
     if doubtful:
         detail["in_doubt"] = True
     with boundary.fenced(run) as row:
@@ -50,6 +54,7 @@ def failed_attempt(run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, ac
     return False
 
 
+@insist
 def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
     """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
     detail = _failure_detail(failed, ctx) | kept
@@ -85,6 +90,7 @@ def spent(row: Any, ctx: RunCtx) -> dict[str, Any]:
     }
 
 
+@insist
 def put_back(run: Claimed, why: str, *, after: float = 0.0, in_doubt: bool = False) -> bool:
     """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed."""
     with boundary.fenced(run) as row:
@@ -99,9 +105,20 @@ def put_back(run: Claimed, why: str, *, after: float = 0.0, in_doubt: bool = Fal
     return False
 
 
+@insist
 def honour(run: Claimed) -> bool:
     with boundary.fenced(run) as row:
         stop_as_requested(row)
+    return False
+
+
+@insist
+def stop_at_breakpoint(run: Claimed) -> bool:
+    """Hold the run before the step it has come to; the breakpoint is used up."""
+    with boundary.fenced(run) as row:
+        reason = f"breakpoint before {row.step}"
+        entry = journal.Entry(Kind.HELD, row.step, None, "", {"reason": reason})
+        moves.move(row, "hold", entry, reason=reason, breakpoints=[step for step in row.breakpoints if step != row.step])
     return False
 
 
@@ -120,6 +137,7 @@ def stop_as_requested(row: Any) -> None:
         moves.move(row, "hold", journal.Entry(Kind.HELD, row.step, None, "", {"reason": row.reason}))
 
 
+@insist
 def hold(run: Claimed, why: str) -> None:
     """Hold a run that cannot go on as it is, before anything of it is touched."""
     with boundary.fenced(run) as row:

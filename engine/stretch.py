@@ -9,31 +9,40 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
 from checkpoints import store
-from engine import attempt, boundary, claim, effects, endings, gates, lease, timelimit
+from engine import attempt, boundary, claim, doubt, effects, endings, gates, lease, timelimit
 from engine.attempt import Failure, Result
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
+from engine.insisting import insist, is_refusal
 from runs import poke
-from runs.clock import Now
+from runs.clock import Now, database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
-from workflows import Happened, NotHappened, Partly, Workflow, registry
+from workflows import Workflow, registry
 from workflows import state as states
 from workflows.definition import Gate, Step
 from workflows.errors import StepGone
 
 log = logging.getLogger("holdfast.run")
+REFUSED_PAUSE = 1.0  # seconds
 
 
 def advance(hint: uuid.UUID | None) -> bool:
     """Take the hinted run, or the one that has been due longest, and carry it on. False: nothing was due."""
     worker = lease.hold()
-    taken = claim.take(hint, worker)
+    try:
+        taken = claim.take(hint, worker)
+    except (DatabaseError, psycopg.Error) as error:
+        if not is_refusal(error):
+            raise
+        log.warning("nothing can be claimed now: %s", error)
+        time.sleep(REFUSED_PAUSE)  # the sweeper rings again
+        return False
     if taken is None:
         return False
     run, loaded = taken
@@ -57,7 +66,7 @@ def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stret
     try:
         workflow = registry.version(run.workflow, run.version)
         if run.step != "end":
-            run.step = workflow.current_name(run.step)
+            run.began_as, run.step = run.step, workflow.current_name(run.step)
     except registry.WorkflowUnknown as error:
         endings.hold(run, f"{error} Deploy the app that defines it, then release the run.")
         return None
@@ -88,6 +97,8 @@ class Stretch:
         except (Fenced, OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:
+            if is_refusal(error):
+                raise
             log.exception("run %s step %s", self.run.id, self.run.step)
             step = self.workflow.steps.get(self.run.step)
             failed = attempt.failure(error, step or next(iter(self.workflow.steps.values())))
@@ -99,8 +110,8 @@ class Stretch:
 
     def _may_start(self) -> bool:
         """Whether the next step may start here and now."""
-        if self.run.requested:
-            return self._settle_and_honour()
+        if self.run.requested or (self.run.started_at is None and self.run.step != "end"):
+            return self._stop_before_step()
         if timelimit.is_stopping():
             return endings.put_back(self.run, "")
         if limit := self._limit_reached():
@@ -108,6 +119,21 @@ class Stretch:
         if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
             return endings.put_back(self.run, "")
         return True
+
+    def _stop_before_step(self) -> bool:
+        """The claim, or the last boundary, left the next step unstarted: why, and what follows."""
+        is_overdue = self.run.deadline_at is not None and self.run.deadline_at <= database_now()
+        if self.run.requested or is_overdue:
+            learned = doubt.learn(self, RunCtx(self.run))
+            if learned is not None:
+                return learned and self._may_start()  # which comes here again
+        if self.run.requested:
+            return endings.honour(self.run)
+        if is_overdue:
+            return endings.fail(self.run, endings.DEADLINE_PASSED, RunCtx(self.run))
+        if self.run.step in self.run.breakpoints:
+            return endings.stop_at_breakpoint(self.run)
+        return endings.put_back(self.run, "")  # the workflow is held: claims pass its runs over until it is released
 
     def _limit_reached(self) -> tuple[str, str] | None:
         """The limit that stops a runaway loop, and what to say of it."""
@@ -157,69 +183,25 @@ class Stretch:
                 return endings.failed_attempt(self.run, step, replace(allowed, certain=True), ctx, acted=False)
             if not allowed:
                 self.forced_gate = gate.name
-                return self._commit(Result({}, gate.name), ctx)
-        if step.is_effect and self.run.doubt_at is not None:
-            return self._doubtful(step, ctx)
-        return self._attempt(step, ctx)
+                return self.commit(Result({}, gate.name), ctx)
+        if (step.is_effect and self.run.doubt_at is not None) or (step.check_first and self.run.attempt == 1):
+            return doubt.settle(self, step, ctx)
+        return self.attempt(step, ctx)
 
-    def _attempt(self, step: Step, ctx: RunCtx) -> bool:
+    def attempt(self, step: Step, ctx: RunCtx) -> bool:
+        """Run the step, and commit or tell what came of it."""
         outcome = attempt.run_step(step, self.state, ctx)
         if isinstance(outcome, Failure):
             return endings.failed_attempt(self.run, step, outcome, ctx)
-        return self._commit(outcome, ctx, raised_by=step)
-
-    def _doubtful(self, step: Step, ctx: RunCtx) -> bool:
-        """An earlier attempt of this effect may have acted: ask before anything is done again."""
-        asked = self._verify(step, ctx)
-        if asked is None:
-            return endings.put_back(self.run, "")
-        detail = asked.as_json(ctx.idempotency_key)
-        if isinstance(asked.answer, Happened):
-            return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
-        if asked.wait:  # too early to believe: a request may be in flight, or a read stale
-            return endings.put_back(self.run, "", after=asked.wait)
-        may_try = isinstance(asked.answer, (NotHappened, Partly)) or step.on_unknown == "retry"
-        if may_try and self.run.failures >= step.retry.attempts:
-            return endings.fail(self.run, Failure("AttemptsUsedUp", self.run.doubt_reason, "", retryable=False), ctx)
-        if isinstance(asked.answer, Partly):
-            return self._partly(step, asked.answer, ctx)
-        if may_try:
-            return self._attempt(step, ctx)
-        if step.on_unknown == "fail":
-            text = f"nobody can tell whether {step.name!r} happened: {detail['reason']}"
-            return endings.fail(self.run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
-        return self._wait([effects.outcome_question(self.run, step, [detail])], None, ctx)
-
-    def _verify(self, step: Step, ctx: RunCtx) -> effects.Asked | None:
-        """Ask ``verify`` and journal the answer; None: the worker was stopped meanwhile, and nothing is known."""
-        asked = effects.ask_verify(step, self.state, self.run, ctx)
-        if asked is not None:
-            detail = asked.as_json(ctx.idempotency_key)
-            self._note(journal.Entry(Kind.VERIFIED, step.name, self.run.attempt, "", detail))
-        return asked
-
-    def _settle_and_honour(self) -> bool:
-        """Cancel or hold, but learn first what became of an effect in flight, so that the journal tells it."""
-        step = self.workflow.steps.get(self.run.step)
-        if step is not None and step.is_effect and self.run.doubt_at is not None:
-            ctx = RunCtx(self.run)
-            asked = self._verify(step, ctx)
-            if asked is not None and isinstance(asked.answer, Happened):
-                return self._commit(Result(asked.answer.updates), ctx, raised_by=step)
-        return endings.honour(self.run)
-
-    def _partly(self, step: Step, answer: Partly, ctx: RunCtx) -> bool:
-        """Keep what is done as a checkpoint; the step runs again, sees it, and keeps its visit and key."""
-        try:
-            change = states.apply(self.state, self.values, answer.updates)
-        except states.StateInvalid as error:
-            return endings.fail(self.run, attempt.failure(error, step), ctx)
-        with boundary.fenced(self.run) as row:
-            self._write_checkpoint(change, ctx)
-            moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now(), **endings.spent(row, ctx))
-            row.refresh_from_db()
-        self._adopt(row, change)
-        return self._attempt(step, RunCtx(self.run))
+        if step.confirm:
+            confirmed = doubt.is_confirmed(self, step, ctx)
+            if confirmed is None:
+                return endings.put_back(self.run, "the worker was stopped before it was confirmed", in_doubt=True)
+            if not confirmed:
+                text = f"it reported success, but verify did not see it within {step.settle:g} s"
+                unseen = Failure("Unconfirmed", text, "", retryable=True)
+                return endings.failed_attempt(self.run, step, unseen, ctx, returned=_printable(outcome.updates))
+        return self.commit(outcome, ctx, raised_by=step)
 
     # -- gates
 
@@ -229,17 +211,18 @@ class Stretch:
             return endings.failed_attempt(self.run, gate, question, ctx)
         self.forced_gate = ""
         if question is None:
-            return self._commit(Result(), ctx)
-        return self._wait([question], None, ctx)
+            return self.commit(Result(), ctx)
+        return self.wait([question], None, ctx)
 
-    def _wait(self, questions: list[Question], change: states.Change | None, ctx: RunCtx) -> bool:
+    @insist
+    def wait(self, questions: list[Question], change: states.Change | None, ctx: RunCtx) -> bool:
         """The gate's own boundary: open the gates and suspend the run, in one commit."""
         with boundary.fenced(self.run) as row:
             if row.requested and change is None:
                 self.run.requested = row.requested
                 return True  # the loop honours it, and no gate opens; the gate is a step that comes again
             if change is not None:
-                self._write_checkpoint(change, ctx)
+                self.write_checkpoint(change, ctx)
             if row.requested != "cancel":
                 open_gates(row, questions)  # also while held: the step that asks is not run again
             moves.move(row, "wait", **endings.spent(row, ctx))
@@ -248,7 +231,7 @@ class Stretch:
 
     # -- boundaries
 
-    def _commit(self, result: Result, ctx: RunCtx, *, raised_by: Step | None = None) -> bool:
+    def commit(self, result: Result, ctx: RunCtx, *, raised_by: Step | None = None) -> bool:
         """Apply a step's result and commit its boundary. An effect whose result the schema refuses has happened."""
         try:
             target = self._target(result)
@@ -259,20 +242,18 @@ class Stretch:
             failed = attempt.failure(error, raised_by or self.workflow.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
-            return self._wait(asked, change, ctx)
+            return self.wait(asked, change, ctx)
         packed = store.pack(
             step=self.run.step, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
             schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
             since=self.since, logs=ctx.logs(),
         )  # fmt: skip
-        goes_on = boundary.commit(
+        boundary.commit(
             self.run, packed, schema_version=self.workflow.state.schema_version, next_step=target, used=ctx.used,
             logs=ctx.logs(),
         )  # fmt: skip
         self.state, self.values = change.state, change.values
-        if not goes_on:
-            return endings.honour(self.run)
-        return target != "end"
+        return target != "end" or bool(self.run.requested)
 
     def _target(self, result: Result) -> str:
         """The step that follows. Raises LookupError for a Goto to a step that is not there."""
@@ -282,13 +263,13 @@ class Stretch:
             raise LookupError(f"{result.goto!r} is no step; known are {', '.join(self.workflow.steps)}")
         return result.goto
 
-    def _write_checkpoint(self, change: states.Change, ctx: RunCtx) -> None:
+    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> None:
         store.write_change(
             self.run, self.workflow.state.schema_version, change, self.since, usage=ctx.used.as_json(), logs=ctx.logs(),
             started_at=self.run.started_at,
         )  # fmt: skip
 
-    def _adopt(self, row: Any, change: states.Change) -> None:
+    def adopt(self, row: Any, change: states.Change) -> None:
         """Go on from a boundary that was written through the slow path."""
         self.state, self.values = change.state, change.values
         self.run.boundary, self.run.seq, self.run.doubt_at = row.boundary, row.seq, None
@@ -300,7 +281,8 @@ class Stretch:
             moves.move(row, "succeed", ended)
         return False
 
-    def _note(self, entry: journal.Entry) -> None:
+    @insist
+    def note(self, entry: journal.Entry) -> None:
         with boundary.fenced(self.run) as row:
             self.run.seq = journal.record(row.pk, entry)
             if row.step_started_at is not None:  # what follows has a timeout of its own

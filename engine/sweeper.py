@@ -17,8 +17,9 @@ from django.db import InterfaceError, OperationalError, connection
 
 from approvals.models import Gate
 from approvals.services import clock
-from engine.services import takeover
+from engine.services import deadlines, takeover
 from runs import bell
+from runs.models import Run
 from workflows import registry
 
 log = logging.getLogger("holdfast.sweeper")
@@ -31,6 +32,7 @@ STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's leas
 
 _DUE = """
 SELECT id, available_at FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now()
+    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)
 ORDER BY available_at LIMIT %s
 """
 _FRESH_START = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
@@ -90,7 +92,7 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One look at everything."""
-        for part in (self.fire_gates, self.take_over, self.cut_stuck_workers, self.ring, self.alive):
+        for part in (self.fire_gates, self.take_over, self.end_overdue, self.cut_stuck_workers, self.ring, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -109,6 +111,11 @@ class Sweeper:
         lost = [row for row in takeover.lost(BATCH + len(pushed)) if row[0] not in pushed]
         return self._each(lost, lambda row: takeover.take_over(*row), self.failed_runs, key=lambda row: row[0])
 
+    def end_overdue(self) -> int:
+        """Runs that queue or wait beyond their deadline."""
+        candidates = Run.objects.overdue().exclude(pk__in=self.failed_runs.ids()).order_by("deadline_at")
+        return self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_overdue, self.failed_runs)
+
     def cut_stuck_workers(self) -> None:
         """A worker whose step is past its timeout by 5 s could not end it itself: it is frozen. Its lease is cut."""
         with connection.cursor() as cursor:
@@ -120,6 +127,7 @@ class Sweeper:
                     continue
                 # a gate's ``when`` and an effect's approval are calls of their own, each with the step's timeout
                 limit = found.timeout * (2 if found.kind == "gate" or found.approved_by else 1)
+                limit += found.settle if found.confirm else 0.0
                 if float(seconds) > limit + STUCK_AFTER:
                     log.warning("cutting the lease of worker %s: step %s has run for %.0f s", worker, step, seconds)
                     cursor.execute(_CUT, [worker])

@@ -6,9 +6,10 @@ import uuid
 
 import psycopg
 from celery import shared_task
-from django.db import InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from engine import stretch, timelimit
+from engine.insisting import is_refusal
 from engine.lease import EXIT_LEASE_LOST
 from engine.services import takeover
 from runs.bell import ADVANCE
@@ -22,7 +23,7 @@ def advance(run_id: str | None) -> None:
     timelimit.hear_sigterm()
     hint = uuid.UUID(run_id) if run_id else None
     try:
-        if not stretch.advance(hint) and hint is not None and takeover.take_over_if_lost(hint):
+        if not stretch.advance(hint) and hint is not None and _taken_over(hint):
             stretch.advance(hint)
     except (OperationalError, InterfaceError, psycopg.OperationalError):
         if connection.connection is None:
@@ -32,3 +33,13 @@ def advance(run_id: str | None) -> None:
     except Exception:  # a fault of ours: the lease must not outlive it, or nobody could take the run over
         log.exception("run %s cannot be carried on here; this worker process ends", run_id)
         os._exit(EXIT_LEASE_LOST)
+
+
+def _taken_over(hint: uuid.UUID) -> bool:
+    """Whether the run was lost and is due again; a server that refuses is left to the sweeper, which asks again."""
+    try:
+        return takeover.take_over_if_lost(hint)
+    except (DatabaseError, psycopg.Error) as error:
+        if not is_refusal(error):
+            raise
+        return False

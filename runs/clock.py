@@ -1,5 +1,7 @@
 """PostgreSQL's clock is the only clock. ``holdfast_now()`` is ``clock_timestamp()`` plus a test's offset."""
 
+from datetime import datetime
+
 from django.db import connection, models
 
 
@@ -9,6 +11,14 @@ class Now(models.Func):
     function = "holdfast_now"
     template = "%(function)s()"
     output_field = models.DateTimeField()
+
+
+def database_now() -> datetime:
+    """The time, by the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT holdfast_now()")
+        found: datetime = cursor.fetchone()[0]
+        return found
 
 
 def offset_for_tests(interval: str) -> None:

@@ -23,3 +23,15 @@ def rows(statement: str, values: Mapping[str, Any]) -> list[Any]:
     with psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(statement, values, prepare=True)
         return cursor.fetchall()
+
+
+def in_one_trip(*statements: tuple[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Send statements together and get the rows of each. Outside a transaction they are one; each looks anew."""
+    connection.ensure_connection()
+    raw = connection.connection
+    assert raw is not None
+    cursors = [psycopg.Cursor(raw) for _ in statements]
+    with raw.pipeline():
+        for cursor, (statement, values) in zip(cursors, statements, strict=True):
+            cursor.execute(statement, values, prepare=True)
+    return [cursor.fetchall() for cursor in cursors]

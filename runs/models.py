@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from uuid6 import uuid7
 
@@ -24,6 +25,10 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def unfinished(self) -> "RunQuerySet":
         return self.filter(status__in=UNFINISHED)
+
+    def overdue(self) -> "RunQuerySet":
+        """Past their deadline and in nobody's hands. A held run waits for its operator; its deadline counts on release."""
+        return self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING))
 
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""
@@ -53,6 +58,8 @@ class Run(models.Model):
     steps_allowed = models.BigIntegerField(null=True)  # raised by a release; NULL: the workflow's max_steps
     cost_allowed = models.DecimalField(max_digits=16, decimal_places=6, null=True)
     saved = models.JSONField(null=True)  # ctx.save of this visit
+    breakpoints = ArrayField(models.CharField(max_length=200), default=list)  # steps before which it is held, each once
+    deadline_at = models.DateTimeField(null=True)  # no step starts after it
     # the one counter, the chain, the fence
     seq = models.BigIntegerField(default=-1)
     digest = models.BinaryField(default=bytes)
@@ -98,6 +105,11 @@ class Run(models.Model):
             # the two questions of every claim and sweep
             models.Index(name="run_due", fields=["available_at"], condition=models.Q(status=Status.QUEUED)),
             models.Index(name="run_running", fields=["worker"], condition=models.Q(status=Status.RUNNING)),
+            models.Index(
+                name="run_deadline",
+                fields=["deadline_at"],
+                condition=models.Q(deadline_at__isnull=False, finished_at__isnull=True),
+            ),
             # the list, newest first, whole or by one filter; updated_at feeds the live list
             models.Index(name="run_newest", fields=["-created_at", "-id"]),
             models.Index(name="run_by_status", fields=["status", "-created_at"]),
@@ -148,6 +160,32 @@ class Run(models.Model):
     @property
     def can_retry(self) -> bool:
         return self.status == Status.FAILED
+
+
+class WorkflowHoldQuerySet(models.QuerySet["WorkflowHold"]):
+    def open(self) -> "WorkflowHoldQuerySet":
+        return self.filter(released_at=None)
+
+
+class WorkflowHold(models.Model):
+    """From ``at`` to ``released_at`` no step of any of the workflow's runs starts. The runs keep their own status."""
+
+    workflow = models.CharField(max_length=200)
+    reason = models.TextField(default="", blank=True)
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField(db_default=Now())
+    released_by = models.CharField(max_length=150, default="", blank=True)
+    released_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["WorkflowHold"]] = models.Manager.from_queryset(WorkflowHoldQuerySet)()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="workflow_held_once", fields=["workflow"], condition=models.Q(released_at=None))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.workflow} is held by {self.by}"
 
 
 class Kind(models.TextChoices):

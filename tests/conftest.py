@@ -1,6 +1,7 @@
 """People, runs and a worker to drive them."""
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,6 +65,20 @@ def new_lease() -> tuple[int, psycopg.Connection[Any]]:
     key = uuid.uuid4().int >> 66
     held.execute("SELECT pg_advisory_lock(%s)", [key])
     return key, held
+
+
+def die(held: psycopg.Connection[Any]) -> None:
+    """Close a lease's connection and wait until the server has let go of its lock."""
+    pid = held.info.backend_pid
+    held.close()
+    end = time.monotonic() + 5
+    with connection.cursor() as cursor:
+        while time.monotonic() < end:
+            cursor.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", [pid])
+            if cursor.rowcount == 0:
+                return
+            time.sleep(0.002)
+    raise AssertionError("the lease is still held")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from engine.services import controls, takeover
 from runs.clock import Now
 from runs.models import Run
 from tests import flows
-from tests.conftest import kinds, new_lease
+from tests.conftest import die, kinds, new_lease
 from workflows import Ambiguous
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +18,7 @@ def lose(run: Run) -> None:
     """As if the worker had died in the middle of the step."""
     key, held = new_lease()
     Run.objects.filter(pk=run.pk).update(status="running", worker=key, claim=7, step_started_at=Now())
-    held.close()
+    die(held)
     assert takeover.take_over(run.pk, key, 7)
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_outcome_asks_an_operator(make_run, worker, answer):
     worker(run)
     gate = run.gates.get()
     assert (gate.kind, gate.verdicts) == ("outcome", ["happened", "not_happened", "fail"])
-    assert gate.context["verify said"][0]["answer"] == "unknown"
+    assert gate.context["answers"][0]["answer"] == "unknown"
     answer(gate, "alice", "happened", args={"answer": "r-17"})
     worker(run)
     run.refresh_from_db()
@@ -111,7 +111,7 @@ def test_verify_that_raises_is_unknown(make_run, worker):
     run = make_run("t-effect")
     lose(run)
     worker(run)
-    assert "ZeroDivisionError" in run.gates.get().context["verify said"][0]["reason"]
+    assert "ZeroDivisionError" in run.gates.get().context["answers"][0]["reason"]
 
 
 def test_an_effect_is_verified_even_when_no_attempt_is_left(make_run, worker):
@@ -188,7 +188,7 @@ def test_a_cancel_learns_first_what_became_of_an_effect_in_flight(make_run, work
     key, held = new_lease()
     Run.objects.filter(pk=run.pk).update(status="running", worker=key, claim=7, step_started_at=Now())
     controls.cancel(run.pk, by=people.alice)
-    held.close()
+    die(held)
     assert takeover.take_over(run.pk, key, 7)
     worker(run)
     run.refresh_from_db()

@@ -17,7 +17,7 @@ from engine.sweeper import Sweeper
 from runs.clock import Now
 from runs.models import Run
 from runs.services import moves
-from tests.conftest import kinds, new_lease, together
+from tests.conftest import die, kinds, new_lease, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,7 +30,8 @@ def taken(run, key=11):
 
 def commit(run, step="two"):
     packed = store.pack(step=run.step, visit=run.visit, attempt=1, schema_version=1, delta={}, values={}, since=store.Since())
-    return boundary.commit(run, packed, schema_version=1, next_step=step, used=Used(), logs=None)
+    boundary.commit(run, packed, schema_version=1, next_step=step, used=Used(), logs=None)
+    return run.started_at is not None
 
 
 def test_of_many_claims_one_wins(make_run):
@@ -75,7 +76,7 @@ def test_two_takeovers_take_once(make_run):
     taken(run, key)
     row = Run.objects.get(pk=run.pk)
     assert takeover.take_over(run.pk, key, row.claim) is False  # its worker lives
-    held.close()
+    die(held)
     results = together(4, lambda _: takeover.take_over(run.pk, key, row.claim))
     assert sorted(results) == [False, False, False, True]
     assert kinds(run).count("worker_lost one") == 1
@@ -85,7 +86,7 @@ def test_a_takeover_that_looked_too_early_leaves_the_new_worker_alone(make_run):
     run = make_run()
     key, held = new_lease()
     first = taken(run, key)
-    held.close()
+    die(held)
     assert takeover.take_over(run.pk, key, first.claim)
     again = taken(run, key)  # even under the same key, the claim has moved on
     assert takeover.take_over(run.pk, key, first.claim) is False
@@ -97,7 +98,7 @@ def test_three_lost_workers_stop_the_run(make_run):
     for _ in range(3):
         key, held = new_lease()
         mine = taken(run, key)
-        held.close()
+        die(held)
         assert takeover.take_over(run.pk, key, mine.claim)
     run.refresh_from_db()
     assert (run.status, run.error["type"]) == ("failed", "Poison")

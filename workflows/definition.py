@@ -255,10 +255,11 @@ class Workflow:
             raise self.error("", f"on_limit={self.on_limit!r}: 'hold' or 'fail' was expected")
         if self.on_failure not in ("stop", "roll_back"):
             raise self.error("", f"on_failure={self.on_failure!r}: 'stop' or 'roll_back' was expected")
+        if self.deadline == 0:
+            raise self.error("", "deadline=0 would end every run at once")
         unbuilt = {
             "on_failure": self.on_failure == "roll_back",
             "expires": self.expires is not None,
-            "deadline": self.deadline is not None,
         }
         for name in (name for name, given in unbuilt.items() if given):
             raise self.error("", f"{name} is not built yet, and is not ignored in silence; leave it out")
@@ -289,9 +290,11 @@ def _build(kind: type[Step], name: str, function: Callable[..., Any], where: str
         check_verdicts(options["verdicts"])
         if "respond" in options["verdicts"] and not options.get("on_respond"):
             raise ValueError("the verdict 'respond' needs on_respond=…, the step that reads the words")
-    for key in ("confirm", "check_first", "revalidate"):
-        if options.get(key):
-            raise ValueError(f"{key} is not built yet, and is not ignored in silence; leave it out")
+    if options.get("revalidate"):
+        raise ValueError("revalidate is not built yet, and is not ignored in silence; leave it out")
+    for key in ("confirm", "check_first"):
+        if options.get(key) and options.get("verify") is None:
+            raise ValueError(f"{key}=True needs verify=…, which is what it asks")
     if options.get("on_unknown", "ask") not in UNKNOWN_CHOICES:
         raise ValueError(f"on_unknown={options['on_unknown']!r}: one of {', '.join(UNKNOWN_CHOICES)} was expected")
     _takes(function, "step")

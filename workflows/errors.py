@@ -38,12 +38,17 @@ class _Response(Protocol):
     def headers(self) -> object: ...
 
 
-def from_http(response: _Response) -> Exception | None:
-    """The error that an HTTP response stands for, or None for 2xx and 3xx. Works with httpx and requests.
+def from_http(response: _Response | Exception) -> Exception | None:
+    """The error that an HTTP response, or the exception raised instead of one, stands for; None for 2xx and 3xx.
 
     408, 429 and 503 say that nothing was done (``Retry-After`` is honoured); other 4xx are permanent; other 5xx
-    leave open whether the server acted. ``raise errors.from_http(response)`` after a check for success.
+    leave open whether the server acted. Of exceptions, those that say that no connection was made are Transient; a timeout or
+    a broken connection is Ambiguous, for the request may have arrived. Works with httpx, requests and urllib3.
     """
+    if isinstance(response, Exception):
+        kinds = {kind.__name__ for kind in type(response).__mro__}
+        text = f"{type(response).__name__}: {response}"
+        return Transient(text) if kinds & _NEVER_SENT else Ambiguous(text)
     code = response.status_code
     if code < 400:
         return None
@@ -51,6 +56,10 @@ def from_http(response: _Response) -> Exception | None:
     if code in (408, 429, 503):
         return Transient(text, retry_after=_retry_after(response))
     return Permanent(text) if code < 500 else Ambiguous(text)
+
+
+# By name, so that this package needs none of the libraries: httpx, requests and urllib3 in turn, then Python itself.
+_NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "NewConnectionError", "ConnectionRefusedError", "gaierror"}
 
 
 def _retry_after(response: _Response) -> float | None:

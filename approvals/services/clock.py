@@ -7,7 +7,7 @@ from django.db import transaction
 
 from approvals.models import Gate
 from approvals.services.deciding import decide
-from approvals.services.opening import database_now
+from runs.clock import database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
 

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import connection
 from django.db.models import Q
 
 from approvals.models import Gate, GateKind
 from runs.access import ADMIN
+from runs.clock import database_now
 from runs.models import Kind, Run
 from runs.services import journal
 from workflows import codec
@@ -53,12 +53,6 @@ def rehash(gate: Gate) -> str:
 
 
 _PROPOSAL = ("title", "summary", "action", "context", "verdicts")
-
-
-def database_now() -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT holdfast_now()")
-        return cursor.fetchone()[0]
 
 
 def _open(run: Run, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:

@@ -1,4 +1,7 @@
-"""What operators do to a run: cancel, hold, release, retry."""
+"""What operators do to a run: cancel, hold, release, retry, and hold it before a step that is still to come.
+
+``seq`` is what the operator saw: a run that has gone past it is left alone (RunMovedOn).
+"""
 
 from decimal import Decimal
 from typing import Any
@@ -6,8 +9,8 @@ from typing import Any
 from django.db import transaction
 
 from approvals.services.withdrawing import withdraw_all
-from checkpoints import store
-from engine.services.starting import InputInvalid
+from checkpoints import store, totals
+from engine.services.starting import InputInvalid, deadline_from_now
 from runs import bell
 from runs.access import require
 from runs.clock import Now
@@ -20,12 +23,18 @@ from workflows import state as states
 REASON_LIMIT = 2000  # characters
 
 
+class RunMovedOn(moves.MoveRefused):
+    """The run is past what the operator saw when they decided."""
+
+    def __init__(self, run: Run, seq: int) -> None:
+        self.run, self.move = run, "move on"
+        Exception.__init__(self, f"The run has gone on since: it is at seq {run.seq}, and you saw seq {seq}. Look again.")
+
+
 @transaction.atomic
-def cancel(run_id: Any, *, by: Any, reason: str = "") -> Run:
+def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> Run:
     """End the run: at once, or at the next boundary where a step is in flight. Raises MoveRefused, NotPermitted."""
-    require(by, "operate")
-    run = moves.lock(run_id)
-    _check_reason(reason)
+    run = _locked(run_id, by, reason, seq)
     if run.status == Status.RUNNING and run.requested != Requested.CANCEL:
         return _request(run, Requested.CANCEL, by, reason)
     if run.is_final or run.requested == Requested.CANCEL:
@@ -38,11 +47,9 @@ def cancel(run_id: Any, *, by: Any, reason: str = "") -> Run:
 
 
 @transaction.atomic
-def hold(run_id: Any, *, by: Any, reason: str = "") -> Run:
+def hold(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> Run:
     """Keep the run from going on: at once, or at the next boundary. Raises MoveRefused, NotPermitted."""
-    require(by, "operate")
-    run = moves.lock(run_id)
-    _check_reason(reason)
+    run = _locked(run_id, by, reason, seq)
     if run.status == Status.RUNNING and not run.requested:
         return _request(run, Requested.HOLD, by, reason)
     if not run.can_hold:
@@ -52,13 +59,23 @@ def hold(run_id: Any, *, by: Any, reason: str = "") -> Run:
 
 
 @transaction.atomic
-def release(run_id: Any, *, by: Any, reason: str = "") -> Run:
-    """Let a held run go on, or take back a hold that is not honoured yet. Raises MoveRefused, NotPermitted."""
-    require(by, "operate")
-    run = moves.lock(run_id)
-    _check_reason(reason)
+def release(
+    run_id: Any, *, by: Any, reason: str = "", changes: dict[str, Any] | None = None, seq: int | None = None
+) -> Run:  # fmt: skip
+    """Let a held run go on, or take back a hold that is not honoured yet. ``changes`` are set in its state first.
+
+    Raises MoveRefused, NotPermitted, InputInvalid.
+    """
+    run = _locked(run_id, by, reason, seq)
+    if not run.can_release:
+        raise moves.MoveRefused(run, "release")
+    if changes:
+        _check_changeable(run)
+        _change_state(run, changes)
     raised = _raised(run)
     detail = {"reason": reason, **({"raised": {name: str(value) for name, value in raised.items()}} if raised else {})}
+    if changes:
+        detail["changed"] = sorted(changes)
     entry = journal.Entry(Kind.RELEASED, run.step, None, by.get_username(), detail)
     if run.requested == Requested.HOLD:
         Run.objects.filter(pk=run.pk).update(requested=Requested.NOTHING)
@@ -74,22 +91,67 @@ def release(run_id: Any, *, by: Any, reason: str = "") -> Run:
 
 
 @transaction.atomic
-def retry(run_id: Any, *, by: Any, reason: str = "", changes: dict[str, Any] | None = None) -> Run:
+def retry(
+    run_id: Any, *, by: Any, reason: str = "", changes: dict[str, Any] | None = None, seq: int | None = None
+) -> Run:  # fmt: skip
     """Go on from the failed step: same visit, same idempotency key. ``changes`` are set in the state first.
 
     An effect that may have acted is verified before it runs. Raises MoveRefused, NotPermitted, InputInvalid.
     """
-    require(by, "operate")
-    run = moves.lock(run_id)
-    _check_reason(reason)
+    run = _locked(run_id, by, reason, seq)
     if not run.can_retry:
         raise moves.MoveRefused(run, "retry")
+    saved = totals.spared(run)
     if changes:
         _change_state(run, changes)
-    detail = {"reason": reason, "changed": sorted(changes or {})}
+    detail = {"reason": reason, "changed": sorted(changes or {}), "saved": saved.as_json()}
     entry = journal.Entry(Kind.RETRIED, run.step, run.attempt + 1, by.get_username(), detail)
-    moves.move(run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now())
+    moves.move(
+        run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now(),
+        deadline_at=deadline_from_now(run), **saved.added(),
+    )  # fmt: skip
     bell.ring_on_commit(run.pk)
+    return run
+
+
+@transaction.atomic
+def set_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
+    """Hold the run before ``step`` starts, once. Raises MoveRefused, NotPermitted, InputInvalid."""
+    run = _locked(run_id, by, "", None)
+    if run.is_final:
+        raise moves.MoveRefused(run, "breakpoint")
+    workflow = registry.version(run.workflow, run.version)
+    if step not in workflow.steps:
+        raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step!r}"})
+    if step not in run.breakpoints:
+        _change_breakpoints(run, [*run.breakpoints, step], by, f"breakpoint set before {step}")
+    return run
+
+
+@transaction.atomic
+def clear_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
+    """Take a breakpoint back. Raises NotPermitted; one that is not there is no error."""
+    run = _locked(run_id, by, "", None)
+    if step in run.breakpoints:
+        kept = [other for other in run.breakpoints if other != step]
+        _change_breakpoints(run, kept, by, f"breakpoint before {step} taken back")
+    return run
+
+
+def _change_breakpoints(run: Run, steps: list[str], by: Any, text: str) -> None:
+    """The row is locked, so a boundary that comes to the step sees it, or came before."""
+    Run.objects.filter(pk=run.pk).update(breakpoints=steps)
+    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), {"text": text}))
+    moves.poke_on_commit(run)
+    run.refresh_from_db()
+
+
+def _locked(run_id: Any, by: Any, reason: str, seq: int | None) -> Run:
+    require(by, "operate")
+    _check_reason(reason)
+    run = moves.lock(run_id)
+    if seq is not None and run.seq > seq:
+        raise RunMovedOn(run, seq)
     return run
 
 
@@ -112,6 +174,13 @@ def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
     moves.poke_on_commit(run)
     run.refresh_from_db()
     return run
+
+
+def _check_changeable(run: Run) -> None:
+    """A state may be changed where nobody is looking at it: not in a step, and not behind a gate's proposal."""
+    if run.status == Status.RUNNING or run.gates.open().filter(visit=run.visit).exists():
+        where = "a step is in flight" if run.status == Status.RUNNING else "people are asked about the state as it is"
+        raise InputInvalid({"changes": f"the state cannot be changed while {where}; release it without changes"})
 
 
 def _change_state(run: Run, changes: dict[str, Any]) -> None:

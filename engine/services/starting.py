@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -9,9 +10,10 @@ from django.db import IntegrityError, transaction
 from checkpoints import store
 from runs import bell
 from runs.access import require
+from runs.clock import database_now
 from runs.models import Run
 from runs.services import moves
-from workflows import codec, registry
+from workflows import Workflow, codec, registry
 from workflows import state as states
 
 LABEL_KEY = re.compile(r"[\w.-]{1,60}")
@@ -62,6 +64,7 @@ def start(
             run = Run.objects.create(
                 workflow=definition.name, version=definition.version, step=definition.first(), input=input,
                 labels=labels, idempotency_key=idempotency_key, created_by=by,
+                deadline_at=_deadline(definition),
             )  # fmt: skip
             version = definition.state.schema_version
             first: dict[str, Any] = {"step": "", "visit": 0, "attempt": 1, "schema_version": version}
@@ -76,6 +79,15 @@ def start(
         return _same(known, input, labels), False  # another request with this key was first
     run.refresh_from_db()
     return run, True
+
+
+def deadline_from_now(run: Run) -> datetime | None:
+    """The deadline of a run that starts, or is tried again, now."""
+    return _deadline(registry.version(run.workflow, run.version))
+
+
+def _deadline(workflow: Workflow) -> datetime | None:
+    return None if workflow.deadline is None else database_now() + timedelta(seconds=workflow.deadline)
 
 
 def _known(workflow: str, key: str) -> Run | None:

@@ -1,9 +1,11 @@
 """Taking a run back from a worker that has died."""
 
 import uuid
+from datetime import datetime
 
 from django.db import connection, transaction
 
+from checkpoints import totals
 from engine import endings
 from engine.lease import HELD_KEYS
 from runs import bell
@@ -20,6 +22,7 @@ SELECT id, worker, claim FROM runs_run
 WHERE status = 'running' AND worker IS NOT NULL AND worker NOT IN (SELECT key FROM ({HELD_KEYS}) AS held)
 ORDER BY updated_at LIMIT %(limit)s
 """
+_UP_SINCE = "SELECT pg_postmaster_start_time()"
 _IS_HELD = f"SELECT EXISTS (SELECT FROM ({HELD_KEYS}) AS held WHERE key = %s)"
 
 
@@ -41,20 +44,23 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
     if (run.status, run.worker, run.claim) != (Status.RUNNING, worker, claim) or _is_held(worker):
         return False
     began = run.step_started_at is not None
-    detail = {"in_flight": began, "losses": run.losses + 1 if began else run.losses}
+    charged = run.step_started_at is not None and run.step_started_at > _up_since()  # else the database took the worker along
+    losses = run.losses + charged
+    saved = totals.spared(run)
+    detail = {"in_flight": began, "losses": losses, "saved": saved.as_json()}
     entry = journal.Entry(Kind.WORKER_LOST, run.step, run.attempt, "holdfast", detail, run.step_started_at)
     if not began:
-        moves.move(run, "put_back", entry, available_at=Now())
-    elif run.losses + 1 >= POISON:
+        moves.move(run, "put_back", entry, available_at=Now(), **saved.added())
+    elif losses >= POISON:
         text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"
         error = {"type": "Poison", "message": text, "step": run.step, "attempt": run.attempt, "retryable": True}
         ended = journal.Entry(Kind.ENDED, run.step, run.attempt, "", {"status": "failed", "error": error})
-        moves.move(run, "fail", entry, ended, error=error, doubt_at=Now(), doubt_reason="worker lost")
+        moves.move(run, "fail", entry, ended, error=error, doubt_at=Now(), doubt_reason="its worker was lost")
         return True
     else:
         moves.move(
-            run, "put_back", entry, available_at=Now(), attempt=run.attempt + 1, losses=run.losses + 1,
-            doubt_at=Now(), doubt_reason="worker lost",
+            run, "put_back", entry, available_at=Now(), attempt=run.attempt + 1, losses=losses,
+            doubt_at=Now(), doubt_reason="its worker was lost", **saved.added(),
         )  # fmt: skip
     if run.requested and not (began and _is_effect(run)):
         endings.stop_as_requested(run)
@@ -75,6 +81,13 @@ def _is_effect(run: Run) -> bool:
     except registry.WorkflowUnknown:
         return False
     return step is not None and step.is_effect
+
+
+def _up_since() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute(_UP_SINCE)
+        found: datetime = cursor.fetchone()[0]
+        return found
 
 
 def _is_held(worker: int) -> bool:
