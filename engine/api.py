@@ -1,18 +1,19 @@
 """Starting and controlling runs over HTTP; the workflows there are; health."""
 
 import uuid
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
-from engine.services import controls, starting
-from runs import reading
+from engine.services import controls, starting, workflow_holds
+from runs import reading, stats
 from runs.api import router as runs_router  # one address, one router: GET is read there, POST is here
-from runs.models import Run
-from runs.schemas import RunDetail, Strict
+from runs.models import Run, WorkflowHold
+from runs.schemas import RunDetail, Saved, Strict, Usage
 from workflows import Workflow, registry
 
 router = Router()
@@ -40,11 +41,26 @@ class RunIn(Strict):
 
 
 class Control(Strict):
+    """``seq``: what the caller saw; a run that has gone past it is left alone, with 409."""
+
     reason: str = ""
+    seq: Annotated[int | None, Field(ge=-1)] = None
 
 
-class RetryIn(Control):
+class ControlWithChanges(Control):
     changes: dict[str, Any] | None = None
+
+
+class BreakpointIn(Strict):
+    step: str
+
+
+class NoteIn(Strict):
+    text: Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class Reason(Strict):
+    reason: str = ""
 
 
 class Node(Schema):
@@ -57,9 +73,26 @@ class GraphOut(Schema):
     edges: list[dict[str, str]]
 
 
+class Held(Schema):
+    by: str
+    at: datetime
+    reason: str
+
+
+class Totals(Schema):
+    """Over all runs of the workflow. ``saved``: what resuming from checkpoints did not have to do again."""
+
+    runs: int
+    by_status: dict[str, int]
+    usage: Usage
+    saved: Saved
+
+
 class WorkflowOut(Schema):
     name: str
     version: str
+    held: Held | None
+    totals: Totals
     steps: list[Node]
     graph: GraphOut
     input_schema: dict[str, Any]
@@ -80,25 +113,45 @@ def create_run(request: HttpRequest, body: RunIn) -> Status[dict[str, Any]]:
 @router.post("/runs/{uuid:run_id}/cancel", response={202: RunDetail}, operation_id="cancel_run", tags=["runs"])
 def cancel_run(request: HttpRequest, run_id: uuid.UUID, body: Control) -> Status[dict[str, Any]]:
     """End the run: at the next boundary where a step is in flight, at once where none is."""
-    return _controlled(request, run_id, controls.cancel, reason=body.reason)
+    return _controlled(request, run_id, controls.cancel, **body.model_dump())
 
 
 @router.post("/runs/{uuid:run_id}/hold", response={202: RunDetail}, operation_id="hold_run", tags=["runs"])
 def hold_run(request: HttpRequest, run_id: uuid.UUID, body: Control) -> Status[dict[str, Any]]:
     """Keep the run from going on, from the next boundary."""
-    return _controlled(request, run_id, controls.hold, reason=body.reason)
+    return _controlled(request, run_id, controls.hold, **body.model_dump())
 
 
 @router.post("/runs/{uuid:run_id}/release", response={202: RunDetail}, operation_id="release_run", tags=["runs"])
-def release_run(request: HttpRequest, run_id: uuid.UUID, body: Control) -> Status[dict[str, Any]]:
-    """Let a held run go on."""
-    return _controlled(request, run_id, controls.release, reason=body.reason)
+def release_run(request: HttpRequest, run_id: uuid.UUID, body: ControlWithChanges) -> Status[dict[str, Any]]:
+    """Let a held run go on; ``changes`` are set in its state first."""
+    return _controlled(request, run_id, controls.release, **body.model_dump())
 
 
 @router.post("/runs/{uuid:run_id}/retry", response={202: RunDetail}, operation_id="retry_run", tags=["runs"])
-def retry_run(request: HttpRequest, run_id: uuid.UUID, body: RetryIn) -> Status[dict[str, Any]]:
+def retry_run(request: HttpRequest, run_id: uuid.UUID, body: ControlWithChanges) -> Status[dict[str, Any]]:
     """Go on from the failed step, with the same idempotency key; ``changes`` are set in the state first."""
-    return _controlled(request, run_id, controls.retry, reason=body.reason, changes=body.changes)
+    return _controlled(request, run_id, controls.retry, **body.model_dump())
+
+
+@router.post("/runs/{uuid:run_id}/breakpoints", response={202: RunDetail}, operation_id="set_breakpoint", tags=["runs"])
+def set_breakpoint(request: HttpRequest, run_id: uuid.UUID, body: BreakpointIn) -> Status[dict[str, Any]]:
+    """Hold the run before the named step starts, once."""
+    return _controlled(request, run_id, controls.set_breakpoint, step=body.step)
+
+
+@router.delete(
+    "/runs/{uuid:run_id}/breakpoints/{step}", response={202: RunDetail}, operation_id="clear_breakpoint", tags=["runs"]
+)
+def clear_breakpoint(request: HttpRequest, run_id: uuid.UUID, step: str) -> Status[dict[str, Any]]:
+    """Take a breakpoint back."""
+    return _controlled(request, run_id, controls.clear_breakpoint, step=step)
+
+
+@router.post("/runs/{uuid:run_id}/notes", response={202: RunDetail}, operation_id="add_note", tags=["runs"])
+def add_note(request: HttpRequest, run_id: uuid.UUID, body: NoteIn) -> Status[dict[str, Any]]:
+    """Write a line into the run's journal."""
+    return _controlled(request, run_id, controls.add_note, text=body.text)
 
 
 @router.get("/workflows", response=WorkflowList, operation_id="list_workflows", tags=["workflows"])
@@ -112,11 +165,28 @@ def get_workflow(request: HttpRequest, name: str) -> dict[str, Any]:
     return workflow_as_json(registry.newest(name))
 
 
+@router.post("/workflows/{name}/hold", response={202: WorkflowOut}, operation_id="hold_workflow", tags=["workflows"])
+def hold_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
+    """No step of any of its runs starts until it is released; a step in flight is finished."""
+    workflow_holds.hold(name, by=request.user, reason=body.reason)
+    return Status(202, workflow_as_json(registry.newest(name)))
+
+
+@router.post("/workflows/{name}/release", response={202: WorkflowOut}, operation_id="release_workflow", tags=["workflows"])
+def release_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
+    """Let the workflow's runs go on."""
+    workflow_holds.release(name, by=request.user, reason=body.reason)
+    return Status(202, workflow_as_json(registry.newest(name)))
+
+
 def workflow_as_json(workflow: Workflow) -> dict[str, Any]:
     graph = workflow.graph()
+    held = WorkflowHold.objects.filter(workflow=workflow.name, released_at=None).first()
     return {
         "name": workflow.name,
         "version": workflow.version,
+        "held": held,
+        "totals": stats.workflow_totals(workflow.name),
         "steps": graph["nodes"],
         "graph": graph,
         "input_schema": workflow.state.model_json_schema(),

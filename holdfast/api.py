@@ -22,7 +22,7 @@ import runs.api
 from approvals import refusals
 from approvals.reading import gate_as_json
 from checkpoints import store
-from engine.services import starting
+from engine.services import starting, workflow_holds
 from holdfast import VERSION
 from holdfast.models import ApiToken
 from holdfast.problems import problem
@@ -120,6 +120,7 @@ _map(refusals.InvalidDecision, 422, "invalid-decision", "The decision is refused
 _map(starting.InputInvalid, 422, "invalid-state", "The input is refused")
 _map(starting.KeyTaken, 409, "key-taken", "The key belongs to another input")
 _map(MoveRefused, 409, "wrong-status", "The run's status does not allow this")
+_map(workflow_holds.HoldRefused, 409, "wrong-status", "The workflow's hold does not allow this")
 _map(access.NotPermitted, 403, "not-permitted", "Not permitted")
 _map(PermissionDenied, 403, "not-permitted", "Not permitted")
 _map(registry.WorkflowUnknown, 404, "unknown-workflow", "No such workflow")

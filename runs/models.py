@@ -32,7 +32,9 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""
-        return self.defer("input", "saved", "digest").select_related("created_by")
+        held = WorkflowHold.objects.open().filter(workflow=models.OuterRef("workflow"))
+        runs = self.defer("input", "saved", "digest").select_related("created_by")
+        return runs.annotate(held_with_workflow=models.Exists(held))
 
 
 class Run(models.Model):
@@ -144,6 +146,15 @@ class Run(models.Model):
     @property
     def is_waiting_to_retry(self) -> bool:
         return self.status == Status.QUEUED and self.available_at > self.updated_at + timedelta(seconds=1)
+
+    @property
+    def is_held_with_workflow(self) -> bool:
+        """Whether an operator holds the whole workflow, so that no step of this run starts."""
+        if self.is_final:
+            return False
+        if hasattr(self, "held_with_workflow"):  # a list has asked for all its runs at once
+            return bool(self.held_with_workflow)
+        return WorkflowHold.objects.filter(workflow=self.workflow, released_at=None).exists()
 
     @property
     def can_cancel(self) -> bool:

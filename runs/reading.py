@@ -60,6 +60,9 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "labels": run.labels,
         "error": run.error,
         "reason": run.reason or None,
+        "workflow_held": run.is_held_with_workflow,
+        "breakpoints": run.breakpoints,
+        "deadline_at": _iso(run.deadline_at),
         "usage": {
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,

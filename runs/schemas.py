@@ -54,6 +54,9 @@ class RunOut(Schema):
     labels: dict[str, str]
     error: RunError | None
     reason: str | None
+    workflow_held: bool
+    breakpoints: list[str]
+    deadline_at: datetime | None
     usage: Usage
     saved: Saved
     created_at: datetime

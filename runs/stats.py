@@ -7,7 +7,7 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDay
 
 from runs.clock import Now
-from runs.models import RunQuerySet
+from runs.models import Run, RunQuerySet, WorkflowHold
 from runs.moves import Status
 
 AGES = (("1h", 3600), ("8h", 8 * 3600), ("24h", 24 * 3600))
@@ -28,6 +28,26 @@ def counts(runs: RunQuerySet) -> dict[str, Any]:
     }
 
 
+def workflow_totals(workflow: str) -> dict[str, Any]:
+    """What all runs of a workflow used, and what resuming saved them."""
+    runs = Run.objects.filter(workflow=workflow)
+    by_status = dict(runs.values_list("status").annotate(number=Count("pk")))
+    sums = runs.aggregate(
+        input_tokens=Sum("input_tokens", default=0),
+        output_tokens=Sum("output_tokens", default=0),
+        cost_usd=Sum("cost_usd", default=0),
+        saved_tokens=Sum("saved_tokens", default=0),
+        saved_cost_usd=Sum("saved_cost_usd", default=0),
+        saved_seconds=Sum("saved_seconds", default=0.0),
+    )
+    return {
+        "runs": sum(by_status.values()),
+        "by_status": by_status,
+        "usage": {name: sums[name] for name in ("input_tokens", "output_tokens", "cost_usd")},
+        "saved": {name: sums[f"saved_{name}"] for name in ("tokens", "cost_usd", "seconds")},
+    }
+
+
 def _ages(runs: RunQuerySet) -> dict[str, int]:
     waiting = runs.filter(status=Status.WAITING).annotate(age=Now() - F("updated_at"))
     ages = {f"under_{name}": waiting.filter(age__lt=timedelta(seconds=length)).count() for name, length in AGES}
@@ -36,5 +56,6 @@ def _ages(runs: RunQuerySet) -> dict[str, int]:
 
 def _overdue(runs: RunQuerySet) -> int:
     """Queued runs that nobody has taken for half a minute, and attempts in flight for over ten minutes."""
-    queued = Q(status=Status.QUEUED, available_at__lt=Now() - timedelta(seconds=30))
+    held = WorkflowHold.objects.filter(released_at=None).values("workflow")
+    queued = Q(status=Status.QUEUED, available_at__lt=Now() - timedelta(seconds=30)) & ~Q(workflow__in=held)
     return runs.filter(queued | Q(status=Status.RUNNING, step_started_at__lt=Now() - timedelta(seconds=600))).count()

@@ -193,3 +193,39 @@ def after(state):
 
 def permanent() -> None:
     raise Permanent("never")
+
+
+confirmed = Workflow("t-confirmed", state=Counter, version="1")
+
+
+@confirmed.effect(verify=verify, confirm=True, settle=0.3, retry=Retry(attempts=2, backoff=0))
+def send(state, ctx):
+    calls.append(f"act {ctx.idempotency_key[:8]}")
+    return {"answer": "sent"}
+
+
+checked = Workflow("t-checked", state=Counter, version="1")
+
+
+@checked.effect(verify=verify, check_first=True, settle=0)
+def ensure(state, ctx):
+    calls.append("act")
+    return {"answer": "made"}
+
+
+hurried = Workflow("t-hurried", state=Counter, version="1", deadline="1h")
+
+
+@hurried.gate(when=lambda state: state.amount > 0, policy=Policy(approvers=["group:finance"]))
+def consent(state):
+    return Proposal("May it go on?")
+
+
+@hurried.effect(verify=verify, settle=0)
+def hurry(state, ctx):
+    calls.append("act")
+
+
+@hurried.step
+def rest(state):
+    calls.append("rest")

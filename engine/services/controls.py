@@ -10,7 +10,7 @@ from django.db import transaction
 
 from approvals.services.withdrawing import withdraw_all
 from checkpoints import store, totals
-from engine.services.starting import InputInvalid, deadline_from_now
+from engine.services.starting import InputInvalid, check_reason, deadline_from_now
 from runs import bell
 from runs.access import require
 from runs.clock import Now
@@ -20,7 +20,7 @@ from runs.services import journal, moves
 from workflows import registry
 from workflows import state as states
 
-REASON_LIMIT = 2000  # characters
+NOTE_LIMIT = 10_000  # characters
 
 
 class RunMovedOn(moves.MoveRefused):
@@ -138,6 +138,18 @@ def clear_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     return run
 
 
+@transaction.atomic
+def add_note(run_id: Any, *, by: Any, text: str) -> Run:
+    """Write a person's words into the run's journal, whatever its status. Raises NotPermitted, InputInvalid."""
+    if not text.strip() or len(text) > NOTE_LIMIT or "\0" in text:
+        raise InputInvalid({"text": f"text of 1 to {NOTE_LIMIT} characters, without NUL, was expected"})
+    run = _locked(run_id, by, "", None)
+    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), {"text": text}))
+    moves.poke_on_commit(run)
+    run.refresh_from_db()
+    return run
+
+
 def _change_breakpoints(run: Run, steps: list[str], by: Any, text: str) -> None:
     """The row is locked, so a boundary that comes to the step sees it, or came before."""
     Run.objects.filter(pk=run.pk).update(breakpoints=steps)
@@ -148,7 +160,7 @@ def _change_breakpoints(run: Run, steps: list[str], by: Any, text: str) -> None:
 
 def _locked(run_id: Any, by: Any, reason: str, seq: int | None) -> Run:
     require(by, "operate")
-    _check_reason(reason)
+    check_reason(reason)
     run = moves.lock(run_id)
     if seq is not None and run.seq > seq:
         raise RunMovedOn(run, seq)
@@ -192,8 +204,3 @@ def _change_state(run: Run, changes: dict[str, Any]) -> None:
     except states.StateInvalid as error:
         raise InputInvalid({f"changes.{name}": text for name, text in error.errors.items()}) from None
     store.write_change(run, workflow.state.schema_version, change, loaded.since)
-
-
-def _check_reason(reason: str) -> None:
-    if len(reason) > REASON_LIMIT or "\0" in reason:
-        raise InputInvalid({"reason": f"text of at most {REASON_LIMIT} characters, without NUL, was expected"})

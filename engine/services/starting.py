@@ -18,6 +18,7 @@ from workflows import state as states
 
 LABEL_KEY = re.compile(r"[\w.-]{1,60}")
 LABEL_LIMIT = 30
+REASON_LIMIT = 2000  # characters
 
 
 class InputInvalid(Exception):
@@ -79,6 +80,12 @@ def start(
         return _same(known, input, labels), False  # another request with this key was first
     run.refresh_from_db()
     return run, True
+
+
+def check_reason(reason: str) -> None:
+    """Raises InputInvalid for what is no reason that a person would write, or that cannot be stored."""
+    if len(reason) > REASON_LIMIT or "\0" in reason:
+        raise InputInvalid({"reason": f"text of at most {REASON_LIMIT} characters, without NUL, was expected"})
 
 
 def deadline_from_now(run: Run) -> datetime | None:
