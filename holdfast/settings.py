@@ -124,10 +124,10 @@ DATABASE_OPTIONS: dict[str, object] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    # Prepared statements need a connection of our own; behind a pooler (then there is a lease URL) they are not used.
-    "prepare_threshold": None if os.environ.get("HOLDFAST_LEASE_URL") else 5,
     "application_name": "holdfast" + (f" {HOLDFAST_ROLE}" if HOLDFAST_ROLE else ""),
 }
+# Prepared statements need a connection of our own; behind a pooler (then there is a lease URL) they are not used.
+HOLDFAST_PREPARES = not os.environ.get("HOLDFAST_LEASE_URL")
 DATABASE_URL = os.environ.get("DATABASE_URL") or HOLDFAST_HOME.database_url
 HOLDFAST_LEASE_URL = os.environ.get("HOLDFAST_LEASE_URL") or DATABASE_URL
 _DATABASE: dict[str, Any] = dict(dj_database_url.parse(DATABASE_URL))
