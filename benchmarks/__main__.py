@@ -26,12 +26,16 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     logging.getLogger("holdfast.run").setLevel(logging.WARNING)
     from django.contrib.auth.models import Group, User
 
-    from benchmarks import boundary, deciding
+    from benchmarks import boundary, deciding, durable
 
     user, _ = User.objects.get_or_create(username="bench")
     user.groups.add(Group.objects.get_or_create(name="operator")[0])
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ratios hold within this run only")
-    measures = {"boundary": lambda: boundary.measure(stack), "deciding": deciding.measure}
+    measures = {
+        "boundary": lambda: boundary.measure(stack),
+        "deciding": deciding.measure,
+        "durable": lambda: durable.measure(stack),
+    }
     for name, measure in measures.items():
         if not wanted or name in wanted:
             print(f"\n{name}")

@@ -22,6 +22,26 @@ def work(state: Payload) -> Goto:
     return Goto("work" if state.n + 1 < state.steps else "end", n=state.n + 1, payload=f"{state.n:04}" + state.payload[4:])
 
 
+payloads: list[str] = []  # one a step, made before the timed part
+
+
+class Durable(State):
+    payload: str
+    n: int = 0
+    steps: int = 5
+    rewrites: bool = True
+
+
+durable = Workflow("bench-durable", state=Durable, version="1")
+
+
+@durable.step(then=["rewrite_or_count", "end"])
+def rewrite_or_count(state: Durable) -> Goto:
+    n = state.n + 1
+    target = "rewrite_or_count" if n < state.steps else "end"
+    return Goto(target, n=n, payload=payloads[n]) if state.rewrites else Goto(target, n=n)
+
+
 deciding = Workflow("bench-deciding", state=Payload, version="1")
 
 

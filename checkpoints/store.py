@@ -15,6 +15,8 @@ from workflows.state import Change
 
 LARGEST = 2**62  # beyond any seq, within a bigint
 KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
+OUTGROWN = 4  # times the last keyframe's size, in deltas since: bounds the bytes that any state is read from
+SMALL = 4096  # bytes of deltas that are never worth a keyframe
 
 
 class HistoryBroken(Exception):
@@ -35,10 +37,15 @@ class Since:
 
     count: int = 0
     size: int = 0  # bytes
+    keyframe: int = 0  # bytes of that keyframe
 
     def add(self, delta: bytes) -> None:
         self.count += 1
         self.size += len(delta)
+
+    @property
+    def is_enough(self) -> bool:
+        return self.count >= KEYFRAME_EVERY or self.size > max(SMALL, OUTGROWN * self.keyframe)
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,13 @@ def pack(
     *, step: str, visit: int, attempt: int, schema_version: int, delta: Mapping[str, Any], values: Mapping[str, Any],
     since: Since, usage: Any = None, logs: str | None = None, keyframe: bool = False,
 ) -> Packed:  # fmt: skip
-    """Pack a checkpoint. A keyframe is added when asked for, after 64 deltas, or when these outgrow the state."""
+    """Pack a checkpoint. A keyframe is added when asked for, after 64 deltas, or when these outgrow the last one."""
     packed = blob.pack(delta)
     since.add(packed)
     frame: bytes | None = None
-    if keyframe or since.count >= KEYFRAME_EVERY or since.size > 4096:
+    if keyframe or since.is_enough:
         frame = blob.pack(values)
-        if not keyframe and since.count < KEYFRAME_EVERY and since.size <= len(frame):
-            frame = None
-    if frame is not None:
-        since.count = since.size = 0
+        since.count, since.size, since.keyframe = 0, 0, len(frame)
     return Packed(packed, frame, hash_of(step, visit, attempt, schema_version, usage, logs, packed, frame))
 
 
@@ -145,6 +149,7 @@ def replayed(run_id: uuid.UUID, rows: list[Any]) -> Loaded:
         try:
             if number == 0:
                 values = blob.unpack(keyframe or b"")
+                since.keyframe = len(keyframe or b"")
             else:
                 values = replay(values, blob.unpack(delta))
                 since.add(delta)

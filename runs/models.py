@@ -48,10 +48,10 @@ class Run(models.Model):
     reason = models.TextField(default="", blank=True)
     # where it is: the step, which arrival at a step this is, and which try
     step = models.CharField(max_length=200)
-    visit = models.PositiveIntegerField(default=1)
-    attempt = models.PositiveIntegerField(default=1)
-    failures = models.PositiveIntegerField(default=0)  # attempts of this visit charged to Retry.attempts
-    losses = models.PositiveIntegerField(default=0)  # workers lost in this visit
+    visit = models.IntegerField(default=1)
+    attempt = models.IntegerField(default=1)
+    failures = models.IntegerField(default=0)  # attempts of this visit charged to Retry.attempts
+    losses = models.IntegerField(default=0)  # workers lost in this visit
     step_started_at = models.DateTimeField(null=True)  # set exactly while an attempt is in flight
     doubt_at = models.DateTimeField(null=True)  # when this visit's last attempt could last have acted unnoticed
     doubt_reason = models.TextField(default="", blank=True)
@@ -234,7 +234,7 @@ class Event(models.Model):
     seq = models.BigIntegerField()
     kind = models.CharField(max_length=20, choices=Kind)
     step = models.CharField(max_length=200, default="", blank=True)
-    attempt = models.PositiveIntegerField(null=True)
+    attempt = models.IntegerField(null=True)
     by = models.CharField(max_length=200, default="", blank=True)  # a user name, "policy", "sweeper", or nobody
     detail = models.TextField()  # JSON exactly as it was hashed; jsonb would rewrite it
     started_at = models.DateTimeField(null=True)

@@ -97,9 +97,12 @@ class Stack:
         return line.split()[-1]
 
     def database(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.database_url(), autocommit=True)
+
+    def database_url(self, name: str = "holdfast") -> str:
         from holdfast.embedded import Home
 
-        return psycopg.connect(Home(self.folder).database_url, autocommit=True)
+        return Home(self.folder).database_url.replace("@/holdfast?", f"@/{name}?")
 
     def worker_process(self, run_id: str) -> int:
         """The pid of the pool child that holds the run's lease: it says so on its Unix socket's other end."""
@@ -121,7 +124,7 @@ class Stack:
     @contextmanager
     def frozen(self, word: str) -> Iterator[None]:
         """Stop (SIGSTOP) the processes of this stack with ``word`` on their command line, and let them go on."""
-        pids = [pid for pid, command in processes_of(self.folder).items() if f" {word} " in command]
+        pids = [pid for pid, command in processes_of(self.folder).items() if f" {word}" in command]
         assert pids
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)

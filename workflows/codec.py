@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+NUL = "a NUL character cannot be stored; remove it"
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=True).encode
 
 
@@ -13,7 +14,18 @@ def dumps(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(_reason(error)) from None
     if "\\u0000" in text and _has_nul(value):
-        raise ValueError("a NUL character cannot be stored; remove it")
+        raise ValueError(NUL)
+    return _as_bytes(text)
+
+
+def check_text(text: str) -> None:
+    """Refuses of a string what ``dumps`` would, without making its JSON."""
+    if "\0" in text:
+        raise ValueError(NUL)
+    _as_bytes(text)
+
+
+def _as_bytes(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:

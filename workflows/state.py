@@ -213,7 +213,7 @@ def _plain(kind: type[State], name: str, value: Any) -> Any:
         return value
     try:
         dumped = kind.field_adapter(name).dump_python(value, mode="json")
-        codec.dumps(dumped)
+        codec.check_text(dumped) if type(dumped) is str else codec.dumps(dumped)
     except ValueError as error:
         raise StateInvalid({name: str(error)}) from None
     return dumped
