@@ -37,7 +37,7 @@ def consequences(gate: Gate) -> dict[str, str]:
     }
 
 
-def _goes_on(workflow: Workflow, step: str) -> str:
+def _goes_on(workflow: Workflow[Any], step: str) -> str:
     if step == "end" or step not in workflow.steps:
         return "The run ends as succeeded."
     following = workflow.steps[step]
@@ -47,7 +47,7 @@ def _goes_on(workflow: Workflow, step: str) -> str:
     return f"“{step}” runs next. It changes the world outside.{undo}"
 
 
-def _rejected(workflow: Workflow, target: str, following: str) -> str:
+def _rejected(workflow: Workflow[Any], target: str, following: str) -> str:
     if target == "end":
         return "The run ends as rejected. Nothing more happens."
     return _goes_on(workflow, following if target == "next" else target)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from checkpoints import blob, store
-from runs.keys import visit_key
 from runs.models import Run
 from workflows import registry
 from workflows import state as states
+from workflows.keys import visit_key
 
 
 def checkpoint_as_json(run: Run, seq: int) -> dict[str, Any]:

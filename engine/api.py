@@ -179,7 +179,7 @@ def release_workflow(request: HttpRequest, name: str, body: Reason) -> Status[di
     return Status(202, workflow_as_json(registry.newest(name)))
 
 
-def workflow_as_json(workflow: Workflow) -> dict[str, Any]:
+def workflow_as_json(workflow: Workflow[Any]) -> dict[str, Any]:
     graph = workflow.graph()
     held = WorkflowHold.objects.filter(workflow=workflow.name, released_at=None).first()
     return {

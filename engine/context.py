@@ -13,9 +13,8 @@ from engine import boundary
 from engine.boundary import Used
 from engine.claim import Claimed
 from runs import poke
-from runs.keys import visit_key
-from runs.services import journal
 from workflows import Branch, Ctx, Decision, codec
+from workflows.keys import visit_key
 
 SAVE_LIMIT = 64 * 1024  # bytes
 LOG_LINES = 1000
@@ -27,6 +26,7 @@ class RunCtx(Ctx):
 
     signal: Any = None
     branches: Sequence[Branch] = ()
+    outcome = "put back"  # what became of the attempt, for the logs: done, failed, waits, put back
 
     def __init__(self, run: Claimed, *, effect_key: str | None = None) -> None:
         self._run = run
@@ -56,10 +56,10 @@ class RunCtx(Ctx):
         return {gate.key: found for gate, found in self._decided}
 
     def progress(self, fraction: float, message: str = "") -> None:
-        poke.progress(self.run_id, self.step, min(1.0, max(0.0, float(fraction))), journal.clean(str(message)))
+        poke.progress(self.run_id, self.step, min(1.0, max(0.0, float(fraction))), codec.clean(str(message)))
 
     def stream(self, text: str) -> None:
-        poke.stream(self.run_id, journal.clean(str(text)))
+        poke.stream(self.run_id, codec.clean(str(text)))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         if level not in LEVELS:
@@ -67,7 +67,7 @@ class RunCtx(Ctx):
         if len(self.lines) < LOG_LINES:
             at = datetime.now(UTC).isoformat()
             kept = codec.loads(codec.dumps(fields))  # as it is now, whatever the step does with it later
-            line = {"at": at, "level": level, "message": journal.clean(str(message))[:10_000], "fields": kept}
+            line = {"at": at, "level": level, "message": codec.clean(str(message))[:10_000], "fields": kept}
             self.lines.append(line)
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
@@ -78,7 +78,7 @@ class RunCtx(Ctx):
         tokens = int(input_tokens), int(output_tokens)
         if not cost.is_finite() or not 0 <= cost < 10**9 or not all(0 <= count < 10**15 for count in tokens):
             raise ValueError("usage: token counts and cost_usd must be numbers from 0, below 10^15 and 10^9")
-        model = journal.clean(str(model))[:200]
+        model = codec.clean(str(model))[:200]
         models = self.used.models if not model or model in self.used.models else (*self.used.models, model)
         self.used = Used(
             self.used.input_tokens + int(input_tokens),

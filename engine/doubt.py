@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from engine import boundary, effects, endings, timelimit
-from engine.attempt import Failure, Result, failure
 from engine.context import RunCtx
 from runs.clock import Now
 from runs.models import Kind
 from runs.services import journal, moves
 from workflows import Happened, NotHappened, Partly
 from workflows import state as states
+from workflows.attempts import Failure, Result, failure
 from workflows.definition import Step
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from typing import Any
 
 from approvals.models import Gate, GateKind, GateStatus, Verdict
 from approvals.services.opening import Question
-from engine.attempt import Failure, call
+from engine.attempt import call
 from engine.claim import Claimed
 from engine.context import RunCtx
 from runs.clock import database_now
-from runs.keys import visit_key
 from runs.models import Event, Kind
-from runs.services import journal
-from workflows import Happened, NotHappened, Partly, State, Unknown
+from workflows import Happened, NotHappened, Partly, State, Unknown, codec
 from workflows import state as states
+from workflows.attempts import Failure
 from workflows.definition import Gate as GateStep
 from workflows.definition import Step
+from workflows.keys import visit_key
 from workflows.policy import Policy
 
 Answer = Happened | NotHappened | Partly | Unknown
@@ -32,7 +32,7 @@ class Asked:
 
     @property
     def reason(self) -> str:
-        return journal.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
+        return codec.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
 
     def as_json(self, key: str, visit: int) -> dict[str, Any]:
         name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
@@ -112,13 +112,4 @@ def approved(gate_step: GateStep, state: State, values: dict[str, Any], run: Cla
     if gate.outcome_verdict not in (Verdict.APPROVE, Verdict.EDIT):
         return False
     args = (gate.action or {}).get("args", {})
-    return all(_same(type(state), name, value, values[name]) for name, value in args.items() if name in values)
-
-
-def _same(kind: type[State], name: str, approved_value: Any, value: Any) -> bool:
-    """Whether the approved value is the state's, in whatever spelling a person typed it."""
-    adapter = kind.field_adapter(name)
-    try:
-        return bool(adapter.dump_python(adapter.validate_python(approved_value), mode="json") == value)
-    except ValueError:
-        return False
+    return states.agrees(type(state), args, values)

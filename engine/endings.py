@@ -8,7 +8,6 @@ from typing import Any
 
 from approvals.services.withdrawing import withdraw_all
 from engine import boundary
-from engine.attempt import Failure
 from engine.claim import Claimed
 from engine.context import RunCtx
 from engine.insisting import insist
@@ -16,6 +15,7 @@ from runs import bell
 from runs.clock import Now, database_now
 from runs.models import Kind
 from runs.services import journal, moves
+from workflows.attempts import Failure
 from workflows.definition import Step
 
 DEADLINE_PASSED = Failure("DeadlinePassed", "the run's deadline has passed; no step starts after it", "", retryable=False)
@@ -40,6 +40,7 @@ def failed_attempt(
     detail = _failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts} | kept
     if doubtful:
         detail["in_doubt"] = True
+    ctx.outcome = "failed"
     with boundary.fenced(run) as row:
         now = database_now()
         fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **spent(row, ctx)}
@@ -57,6 +58,7 @@ def failed_attempt(
 @insist
 def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
     """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
+    ctx.outcome = "failed"
     detail = _failure_detail(failed, ctx) | kept
     with boundary.fenced(run) as row:
         error = {

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from approvals.services.opening import Question
-from engine.attempt import Failure, call
+from engine.attempt import call
 from engine.context import RunCtx
 from workflows import Ask, Proposal, Replace, State, codec
+from workflows.attempts import Failure
 from workflows.definition import Gate
 from workflows.state import StateInvalid, apply
 

@@ -49,11 +49,16 @@ def _workers() -> dict[str, Any]:
     return {"ok": processes > 0, "leases": max(0, leases - 1), "processes": processes}
 
 
-def _sweeper() -> dict[str, Any]:
+def sweeper_lag() -> float | None:
+    """Seconds since the sweeper's last sign of life; None: there has never been one."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM clock_timestamp() - at) FROM engine_heartbeat WHERE name = 'sweeper'")
         row = cursor.fetchone()
-    if row is None:
+    return None if row is None else float(row[0])
+
+
+def _sweeper() -> dict[str, Any]:
+    lag = sweeper_lag()
+    if lag is None:
         return {"ok": False, "error": "no sweeper has ever run; start one with “manage.py sweep”"}
-    lag = float(row[0])
     return {"ok": lag < SWEEPER_LATE, "lag_seconds": round(lag, 3)}

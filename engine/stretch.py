@@ -1,6 +1,5 @@
 """A stretch: one run in one worker's hands, step after step, until it ends, waits, is held, or others are due."""
 
-import logging
 import time
 import uuid
 from dataclasses import replace
@@ -8,13 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import psycopg
+import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
 from checkpoints import store
-from engine import attempt, boundary, claim, doubt, effects, endings, gates, lease, timelimit
-from engine.attempt import Failure, Result
+from engine import attempt, boundary, claim, doubt, effects, endings, gates, lease, metrics, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
@@ -23,12 +22,13 @@ from runs import poke
 from runs.clock import Now, database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
-from workflows import Workflow, registry
+from workflows import Workflow, codec, registry
 from workflows import state as states
+from workflows.attempts import Failure, Result, failure
 from workflows.definition import Gate, Step
 from workflows.errors import StepGone
 
-log = logging.getLogger("holdfast.run")
+log = structlog.get_logger("holdfast.run")
 REFUSED_PAUSE = 1.0  # seconds
 
 
@@ -40,7 +40,7 @@ def advance(hint: uuid.UUID | None) -> bool:
     except (DatabaseError, psycopg.Error) as error:
         if not is_refusal(error):
             raise
-        log.warning("nothing can be claimed now: %s", error)
+        log.warning("nothing can be claimed now", error=str(error))
         time.sleep(REFUSED_PAUSE)  # the sweeper rings again
         return False
     if taken is None:
@@ -52,7 +52,7 @@ def advance(hint: uuid.UUID | None) -> bool:
         if stretch is not None:
             stretch.go_or_fail()
     except Fenced:
-        log.warning("run %s was taken over; this worker changed nothing", run.id)
+        log.warning("the run was taken over; this worker changed nothing", run_id=str(run.id))
     finally:
         timelimit.rest()
     return True
@@ -84,7 +84,7 @@ class Stretch:
     """The step loop. Every method that writes says whether the run is still in this worker's hands."""
 
     def __init__(
-        self, run: Claimed, workflow: Workflow, state: states.State, values: dict[str, Any], since: store.Since
+        self, run: Claimed, workflow: Workflow[Any], state: states.State, values: dict[str, Any], since: store.Since
     ) -> None:
         self.run, self.workflow, self.state, self.values, self.since = run, workflow, state, values, since
         self.began = time.monotonic()
@@ -99,9 +99,9 @@ class Stretch:
         except Exception as error:
             if is_refusal(error):
                 raise
-            log.exception("run %s step %s", self.run.id, self.run.step)
+            log.exception("the run fails", run_id=str(self.run.id), step=self.run.step)
             step = self.workflow.steps.get(self.run.step)
-            failed = attempt.failure(error, step or next(iter(self.workflow.steps.values())))
+            failed = failure(error, step or next(iter(self.workflow.steps.values())))
             endings.fail(self.run, failed, RunCtx(self.run), acted=step is not None and step.is_effect)
 
     def go(self) -> None:
@@ -166,10 +166,12 @@ class Stretch:
         step = self.workflow.steps[self.run.step]
         ctx = RunCtx(self.run)
         began = time.monotonic()
-        log.info("start run=%s step=%s attempt=%s seq=%s", self.run.id, step.name, self.run.attempt, self.run.seq)
+        about = {"run_id": ctx.run_id, "workflow": self.run.workflow, "step": step.name, "attempt": ctx.attempt}
+        log.info("attempt began", seq=self.run.seq, **about)
         goes_on = self._gate(step, ctx) if isinstance(step, Gate) else self._step(step, ctx)
         took = time.monotonic() - began
-        log.info("end run=%s step=%s seq=%s duration=%.3f", self.run.id, step.name, self.run.seq, took)
+        log.info("attempt ended", seq=self.run.seq, outcome=ctx.outcome, duration=round(took, 4), **about)
+        metrics.attempt_ended(self.run.workflow, step.name, ctx.outcome, took)
         return goes_on
 
     # -- steps and effects
@@ -225,6 +227,7 @@ class Stretch:
                 self.write_checkpoint(change, ctx)
             if row.requested != "cancel":
                 open_gates(row, questions)  # also while held: the step that asks is not run again
+            ctx.outcome = "waits"
             moves.move(row, "wait", **endings.spent(row, ctx))
             endings.stop_if_requested(row)
         return False
@@ -239,7 +242,7 @@ class Stretch:
             asked = gates.questions(result.asks, change.values) if result.asks else []
         except (states.StateInvalid, LookupError) as error:
             kept = {"returned": _printable(result.updates)} if raised_by and raised_by.is_effect else {}
-            failed = attempt.failure(error, raised_by or self.workflow.steps[self.run.step])
+            failed = failure(error, raised_by or self.workflow.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
             return self.wait(asked, change, ctx)
@@ -248,6 +251,7 @@ class Stretch:
             schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
             since=self.since, logs=ctx.logs(),
         )  # fmt: skip
+        ctx.outcome = "done"
         boundary.commit(
             self.run, packed, schema_version=self.workflow.state.schema_version, next_step=target, used=ctx.used,
             logs=ctx.logs(),
@@ -291,4 +295,4 @@ class Stretch:
 
 
 def _printable(value: Any) -> str:
-    return journal.clean(repr(value))
+    return codec.clean(repr(value))

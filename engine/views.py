@@ -45,7 +45,7 @@ def run_create(request: HttpRequest, name: str) -> HttpResponse:
     return _start(request, workflow, form, form.values())
 
 
-def _start_from_json(request: HttpRequest, workflow: Workflow, form: SchemaForm) -> HttpResponse:
+def _start_from_json(request: HttpRequest, workflow: Workflow[Any], form: SchemaForm) -> HttpResponse:
     text = request.POST.get("json", "")
     try:
         given = codec.loads(text)
@@ -54,7 +54,7 @@ def _start_from_json(request: HttpRequest, workflow: Workflow, form: SchemaForm)
     return _start(request, workflow, form_for(form.schema)(), given, json=text)
 
 
-def _start(request: HttpRequest, workflow: Workflow, form: SchemaForm, given: Any, **typed: str) -> HttpResponse:
+def _start(request: HttpRequest, workflow: Workflow[Any], form: SchemaForm, given: Any, **typed: str) -> HttpResponse:
     key = request.POST.get("idempotency_key") or None
     try:
         run, _ = starting.start(workflow=workflow.name, input=given, by=request.user, idempotency_key=key)
@@ -70,7 +70,7 @@ def _start(request: HttpRequest, workflow: Workflow, form: SchemaForm, given: An
 
 
 def _form_page(
-    request: HttpRequest, workflow: Workflow, form: SchemaForm, status: int = 200, json: str = "", json_error: str = ""
+    request: HttpRequest, workflow: Workflow[Any], form: SchemaForm, status: int = 200, json: str = "", json_error: str = ""
 ) -> HttpResponse:
     main = [field for field in form if field.field.required or field.help_text or field.errors]
     other = [field for field in form if field not in main]

@@ -8,6 +8,7 @@ from typing import Any
 
 import dj_database_url
 
+from holdfast import logs
 from holdfast.embedded import Home
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -169,16 +170,13 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {
-        "httpx": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
-        "django.request": {"level": "ERROR"},
-    },
-}
+HOLDFAST_LOG = os.environ.get("HOLDFAST_LOG") or "console"
+if HOLDFAST_LOG not in ("console", "json"):
+    sys.exit(f"HOLDFAST_LOG is {HOLDFAST_LOG!r}; console or json was expected.")
+LOGGING = logs.logging_config(HOLDFAST_LOG)
+logs.configure()
+
+# Counters of all processes of this host; read before prometheus_client is imported.
+HOLDFAST_METRICS_DIR = HOLDFAST_DATA_DIR / "metrics"
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(HOLDFAST_METRICS_DIR)
+HOLDFAST_METRICS_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ urlpatterns = [
     path("api/", api.urls),
     path("healthz", views.healthz),
     path("readyz", views.readyz),
+    path("metrics", views.metrics_list),
 ]
 
 websocket_urlpatterns = [

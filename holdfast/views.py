@@ -6,8 +6,9 @@ from typing import Any
 from django.contrib.auth.decorators import user_passes_test
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from engine import health
+from engine import health, metrics
 from runs.moves import Status
 
 TOKENS = ("paper", "surface", "sunken", "line", "line-strong", "ink", "ink-quiet", "link", "act", "good", "bad", "move")
@@ -24,6 +25,11 @@ def readyz(request: HttpRequest) -> HttpResponse:
     response = JsonResponse({"ready": ready, "checks": checks}, status=200 if ready else 503)
     response._has_been_logged = True  # type: ignore[attr-defined] # whoever asks is answered; the log is for the unexpected
     return response
+
+
+def metrics_list(request: HttpRequest) -> HttpResponse:
+    """Numbers for Prometheus; they name workflows and steps, and nothing of any run."""
+    return HttpResponse(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

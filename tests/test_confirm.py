@@ -58,6 +58,6 @@ def test_looking_needs_something_to_look_with(option):
     workflow = Workflow("t-blind", state=flows.Counter, version="1")
     try:
         with pytest.raises(RegistrationError, match=f"{option}=True needs verify"):
-            workflow.effect(**{option: True})(lambda state: None)
+            workflow.effect(confirm=option == "confirm", check_first=option == "check_first")(lambda state: None)
     finally:
         registry.forget("t-blind")

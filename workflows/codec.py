@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+TEXT_LIMIT = 64 * 1024  # bytes of an error text or a traceback
 NUL = "a NUL character cannot be stored; remove it"
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=True).encode
 
@@ -61,3 +62,11 @@ def _reason(error: Exception) -> str:
         return "nested too deeply"
     text = str(error)
     return "NaN and infinities are not JSON" if "not JSON compliant" in text else text
+
+
+def clean(text: str) -> str:
+    """A text from outside as PostgreSQL can hold it: no NUL, no lone surrogate, at most 64 KB."""
+    data = text.replace("\0", "␀").encode(errors="replace")
+    if len(data) > TEXT_LIMIT:
+        data = data[:TEXT_LIMIT] + " … (cut)".encode()
+    return data.decode(errors="replace")

@@ -2,13 +2,15 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 from workflows import registry
-from workflows.answers import check_verdicts
+from workflows.actions import Proposal
+from workflows.answers import Ask, End, Goto, Happened, NotHappened, Partly, Unknown, check_verdicts
+from workflows.context import Ctx
 from workflows.durations import Duration, seconds
 from workflows.errors import RegistrationError, StepGone
 from workflows.policy import Policy
@@ -16,6 +18,11 @@ from workflows.retry import Retry
 from workflows.state import State
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+S = TypeVar("S", bound=State)
+Returned = Mapping[str, Any] | Goto | End | Ask | list[Ask] | None
+R = TypeVar("R", bound=Returned | Awaitable[Returned])
+Proposed = TypeVar("Proposed", bound=Proposal | Awaitable[Proposal])
+Verified = Happened | NotHappened | Partly | Unknown | Awaitable[Happened | NotHappened | Partly | Unknown]
 RESERVED = ("end", "next", "roll_back")
 DEFAULT_TIMEOUT = 300.0
 UNKNOWN_CHOICES = ("ask", "retry", "fail")
@@ -69,14 +76,32 @@ class Gate(Step):
         return (*self.then, self.on_reject, *((self.on_respond,) if self.on_respond else ()))
 
 
-class Workflow:
+class StepDecorator(Protocol[S]):
+    """Takes a function of the workflow's state and gives it back as it is."""
+
+    @overload
+    def __call__(self, function: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def __call__(self, function: Callable[[S, Ctx], R], /) -> Callable[[S, Ctx], R]: ...
+
+
+class GateDecorator(Protocol[S]):
+    """The same for a function that returns a Proposal."""
+
+    @overload
+    def __call__(self, function: Callable[[S], Proposed], /) -> Callable[[S], Proposed]: ...
+    @overload
+    def __call__(self, function: Callable[[S, Ctx], Proposed], /) -> Callable[[S, Ctx], Proposed]: ...
+
+
+class Workflow(Generic[S]):
     """A named, versioned definition. Creating one registers it; steps run in the order of definition."""
 
     def __init__(
         self,
         name: str,
         *,
-        state: type[State],
+        state: type[S],
         version: str,
         output: type[Any] | None = None,
         retention: Duration | None = None,
@@ -106,7 +131,9 @@ class Workflow:
         registry.register(self)
 
     @overload
-    def step(self, function: Function, /) -> Function: ...
+    def step(self, function: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def step(self, function: Callable[[S, Ctx], R], /) -> Callable[[S, Ctx], R]: ...
     @overload
     def step(
         self,
@@ -117,52 +144,56 @@ class Workflow:
         then: Sequence[str] = ...,
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
-    ) -> Callable[[Function], Function]: ...
+    ) -> StepDecorator[S]: ...
     def step(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a step: ``(state)`` or ``(state, ctx)``, plain or async, returning updates or what comes next."""
         return self._decorated(Step, function, options)
 
     @overload
-    def effect(self, function: Function, /) -> Function: ...
+    def effect(self, function: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def effect(self, function: Callable[[S, Ctx], R], /) -> Callable[[S, Ctx], R]: ...
     @overload
     def effect(
         self,
         *,
         name: str | None = None,
-        verify: Callable[..., Any] | None = None,
+        verify: Callable[[S, Ctx], Verified] | Callable[[S], Verified] | None = None,
         confirm: bool = False,
         check_first: bool = False,
         settle: Duration = ...,
-        on_unknown: str = "ask",
-        compensate: Callable[..., Any] | None = None,
+        on_unknown: Literal["ask", "retry", "fail"] = "ask",
+        compensate: Callable[[S, Ctx], Any] | Callable[[S], Any] | None = None,
         approved_by: str | None = None,
         retry: Retry = ...,
         timeout: Duration = ...,
         then: Sequence[str] = ...,
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
-    ) -> Callable[[Function], Function]: ...
+    ) -> StepDecorator[S]: ...
     def effect(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a step that changes the world outside, so that it is verified before it is ever tried again."""
         return self._decorated(Step, function, {**options, "is_effect": True})
 
     @overload
-    def gate(self, function: Function, /) -> Function: ...
+    def gate(self, function: Callable[[S], Proposed], /) -> Callable[[S], Proposed]: ...
+    @overload
+    def gate(self, function: Callable[[S, Ctx], Proposed], /) -> Callable[[S, Ctx], Proposed]: ...
     @overload
     def gate(
         self,
         *,
         name: str | None = None,
-        when: Callable[..., Any] | None = None,
+        when: Callable[[S], bool] | Callable[[S, Ctx], bool] | None = None,
         policy: Policy = ...,
         verdicts: Sequence[str] = ...,
         on_reject: str = "end",
         on_respond: str | None = None,
-        revalidate: Callable[..., Any] | None = None,
+        revalidate: Callable[[S, Ctx], Proposal | None] | None = None,
         retry: Retry = ...,
         timeout: Duration = ...,
         was: Sequence[str] = ...,
-    ) -> Callable[[Function], Function]: ...
+    ) -> GateDecorator[S]: ...
     def gate(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
         """Define a point where the run waits for people; the function returns the Proposal that they see."""
         return self._decorated(Gate, function, options)

@@ -1,6 +1,6 @@
 """Which workflows there are, by name and version."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workflows.errors import RegistrationError
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from workflows.definition import Workflow
     from workflows.state import State
 
-_versions: dict[str, dict[str, "Workflow"]] = {}
+_versions: dict[str, dict[str, "Workflow[Any]"]] = {}
 
 
 class WorkflowUnknown(LookupError):
     """No workflow of that name is registered here."""
 
 
-def register(workflow: "Workflow") -> None:
+def register(workflow: "Workflow[Any]") -> None:
     versions = _versions.setdefault(workflow.name, {})
     if workflow.version in versions:
         raise RegistrationError(
@@ -30,7 +30,7 @@ def forget(name: str) -> None:
     _versions.pop(name, None)
 
 
-def newest(name: str) -> "Workflow":
+def newest(name: str) -> "Workflow[Any]":
     """The version registered last. Raises WorkflowUnknown."""
     try:
         return list(_versions[name].values())[-1]
@@ -39,7 +39,7 @@ def newest(name: str) -> "Workflow":
         raise WorkflowUnknown(f"No workflow is called {name!r}; known are: {known}.") from None
 
 
-def version(name: str, wanted: str) -> "Workflow":
+def version(name: str, wanted: str) -> "Workflow[Any]":
     """That version, or the newest where it is gone. Raises WorkflowUnknown."""
     found = _versions.get(name, {}).get(wanted)
     return found if found is not None else newest(name)
@@ -53,7 +53,7 @@ def schema(name: str, wanted: str) -> "type[State] | None":
         return None
 
 
-def all_newest() -> list["Workflow"]:
+def all_newest() -> list["Workflow[Any]"]:
     return [newest(name) for name in sorted(_versions)]
 
 

@@ -151,6 +151,19 @@ def plain(state: State) -> dict[str, Any]:
     return {name: _plain(type(state), name, getattr(state, name)) for name in type(state).model_fields}
 
 
+def agrees(kind: type[State], approved: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether the approved fields are the state's, in whatever spelling a person typed them."""
+    return all(_same(kind, name, value, values[name]) for name, value in approved.items() if name in values)
+
+
+def _same(kind: type[State], name: str, approved: Any, value: Any) -> bool:
+    adapter = kind.field_adapter(name)
+    try:
+        return bool(adapter.dump_python(adapter.validate_python(approved), mode="json") == value)
+    except ValueError:
+        return False
+
+
 MASK = "••••••"
 
 

@@ -87,7 +87,7 @@ def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
         fail(run, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
 
 
-def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any], *, joined: bool = False) -> None:
+def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, joined: bool = False) -> None:
     """Write the step's checkpoint with ``updates`` set in the state, or ``joined`` with it as a step's result is.
 
     Raises InvalidDecision that names the fields.
@@ -100,7 +100,9 @@ def checkpoint(run: Run, workflow: Workflow, updates: dict[str, Any], *, joined:
     store.write_change(run, workflow.state.schema_version, change, loaded.since)
 
 
-def applied(workflow: Workflow, loaded: store.Loaded, updates: Mapping[str, Any], *, joined: bool = False) -> states.Change:
+def applied(
+    workflow: Workflow[Any], loaded: store.Loaded, updates: Mapping[str, Any], *, joined: bool = False
+) -> states.Change:
     """The state with ``updates``. Raises InvalidDecision that names the fields which the schema refuses."""
     given = updates if joined else {name: states.Replace(value) for name, value in updates.items()}
     try:

@@ -93,7 +93,7 @@ def deadline_from_now(run: Run) -> datetime | None:
     return _deadline(registry.version(run.workflow, run.version))
 
 
-def _deadline(workflow: Workflow) -> datetime | None:
+def _deadline(workflow: Workflow[Any]) -> datetime | None:
     return None if workflow.deadline is None else database_now() + timedelta(seconds=workflow.deadline)
 
 

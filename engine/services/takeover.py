@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import connection, transaction
 
 from checkpoints import totals
-from engine import endings
+from engine import endings, metrics
 from engine.lease import HELD_KEYS
 from runs import bell
 from runs.clock import Now
@@ -47,6 +47,7 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
     charged = run.step_started_at is not None and run.step_started_at > _up_since()  # else the database took the worker along
     losses = run.losses + charged
     saved = totals.spared(run)
+    transaction.on_commit(metrics.LEASE_LOSSES.inc, robust=True)
     detail = {"in_flight": began, "losses": losses, "saved": saved.as_json()}
     entry = journal.Entry(Kind.WORKER_LOST, run.step, run.attempt, "holdfast", detail, run.step_started_at)
     if not began:

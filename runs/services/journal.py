@@ -9,8 +9,6 @@ from runs import hot
 from runs.models import Kind
 from workflows import codec
 
-TEXT_LIMIT = 64 * 1024  # bytes of an error text or a traceback
-
 # The link is made by PostgreSQL under the row's lock, from the digest as it then is (docs/concepts.md, "digest").
 NEXT_LINK = "sha256(digest || int8send(seq + 1) || %(content_hash)s)"
 
@@ -66,11 +64,3 @@ def content_hash(parts: list[Any], *blobs: bytes | None) -> bytes:
     for blob in (codec.dumps(parts), *blobs):
         digest.update(len(blob or b"").to_bytes(8, "big") + (blob or b""))
     return digest.digest()
-
-
-def clean(text: str) -> str:
-    """An error's text as PostgreSQL can hold it: no NUL, no lone surrogate, at most 64 KB."""
-    data = text.replace("\0", "␀").encode(errors="replace")
-    if len(data) > TEXT_LIMIT:
-        data = data[:TEXT_LIMIT] + " … (cut)".encode()
-    return data.decode(errors="replace")

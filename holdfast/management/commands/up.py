@@ -49,6 +49,8 @@ class Command(BaseCommand):
 
     def _up(self, *, demo: bool) -> None:
         self._check_port()
+        for left in settings.HOLDFAST_METRICS_DIR.glob("*.db"):  # counters of processes that are no more
+            left.unlink()
         settings.HOLDFAST_HOME.make()
         if not os.environ.get("DATABASE_URL"):
             self._start_postgres()

@@ -1,0 +1,92 @@
+"""``workflows.testing`` plays a workflow as the engine would run it."""
+
+import pytest
+
+from approvals.models import Gate
+from demo.refund import refund
+from runs.models import Run
+from tests import flows
+from workflows import Permanent, Transient, registry
+from workflows.testing import approve, crash, happened, lost_reply, not_happened, play, reject, respond
+
+FINAL = {"succeeded", "failed", "rejected", "waiting", "held"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "workflow, given, decide",
+    [
+        ("t-line", {}, {}),
+        ("t-loop", {"until": 4}, {}),
+        ("t-gated", {"amount": 5}, {}),
+        ("t-gated", {"amount": 400}, {}),
+        ("t-gated", {"amount": 400}, {"boss": approve(by="bob", comment="fine")}),
+        ("t-gated", {"amount": 400}, {"boss": approve(by="bob", amount=90)}),
+        ("t-gated", {"amount": 400}, {"boss": reject("no", by="bob")}),
+        ("t-gated", {"amount": 400}, {"boss": [respond("again", by="bob"), approve(by="bob")]}),
+        ("t-ask", {}, {"ask-1": approve(by="bob"), "second": reject(by="bob")}),
+        ("t-bounded", {"until": 9}, {}),
+    ],
+)
+def test_a_played_run_goes_as_a_real_one(make_run, worker, people, answer, workflow, given, decide):
+    """Status, steps, state and what ran, in order: the engine and the player agree."""
+    definition = registry.newest(workflow)
+    played = play(definition, given, decide=decide)
+    ran = list(flows.calls)
+    flows.calls.clear()
+    run = make_run(workflow, **given)
+    left = {key: list(found) if isinstance(found, list) else [found] for key, found in decide.items()}
+    for _ in range(20):
+        worker(run)
+        gate = Gate.objects.filter(run=run).open().order_by("ordinal").first()
+        if gate is None or not left.get(gate.key):
+            break
+        one = left[gate.key].pop(0)
+        answer(gate, one.by, one.verdict, comment=one.comment, args=one.args and dict(one.args))
+    run = Run.objects.get(pk=run.pk)
+    assert played.status == run.status
+    assert ran == flows.calls
+    real = [row.step for row in run.checkpoints.order_by("seq") if row.step]
+    assert list(dict.fromkeys(played.steps)) == list(dict.fromkeys(real))
+    assert played.state.model_dump(mode="json") == run.checkpoints.latest("seq").values()
+    assert played.cost_usd == pytest.approx(float(run.cost_usd))
+
+
+def test_a_lost_reply_is_verified_and_not_repeated():
+    flows.script["verify"] = "happened"
+    played = play(flows.effect, {}, fail={"act": [lost_reply()]})
+    assert (played.status, played.attempts, played.verified) == (
+        "succeeded", [("act", 1), ("after", 1)], [("act", "Happened")]
+    )  # fmt: skip
+
+
+def test_a_crash_is_charged_to_no_attempt():
+    flows.script["verify"] = "not"
+    played = play(flows.effect, {}, fail={"act": [crash(), crash(after=True), crash(), crash()]})
+    assert played.status == "succeeded"
+    assert [attempt for step, attempt in played.attempts if step == "act"] == [1, 2, 3, 4, 5]
+
+
+def test_an_unknown_outcome_asks_and_the_answer_counts():
+    flows.script["verify"] = "unknown"
+    assert play(flows.effect, {}, fail={"act": [lost_reply()]}).waiting == ["act:outcome"]
+    there = play(flows.effect, {}, fail={"act": [lost_reply()]}, decide={"act:outcome": happened(answer="r-1")})
+    assert (there.status, there.state.answer) == ("succeeded", "r-1")
+    again = play(flows.effect, {}, fail={"act": [lost_reply()]}, decide={"act:outcome": not_happened()})
+    assert [step for step, _ in again.attempts] == ["act", "act", "after"]
+
+
+def test_attempts_are_used_up_and_permanent_ends_at_once():
+    assert play(flows.flaky, {}, fail={"unsure": [Transient("a"), Transient("b")]}).status == "succeeded"
+    failed = play(flows.flaky, {}, fail={"unsure": [Transient("a"), Transient("b"), Transient("c")]})
+    assert (failed.status, failed.error and failed.error.message) == ("failed", "c")
+    assert play(flows.flaky, {}, fail={"unsure": [Permanent("no")]}).attempts == [("unsure", 1)]
+
+
+def test_what_an_approver_changed_is_what_is_paid(monkeypatch):
+    paid = []
+    monkeypatch.setattr("demo.client.call", lambda *args, **options: paid.append(options["json"]) or {"id": "r-1"})
+    played = play(refund, {"order": "A-1", "amount": 400}, decide={"manager": approve(amount=380, by="bob")})
+    assert played.status == "succeeded"
+    assert paid == [{"order": "A-1", "amount": 380}]
+    assert played.asked["manager"].title == "Refund 400 € for A-1"

@@ -1,0 +1,46 @@
+"""Play a workflow in a plain test function: in this process, without a database, with people and failures scripted.
+
+    def test_a_large_refund_is_paid_once():
+        played = play(refund, {"order": "A-1", "amount": 400},
+                      decide={"manager": approve(amount=380)}, fail={"pay": [lost_reply()]})
+        assert played.status == "succeeded"
+        assert played.steps == ["assess", "manager", "pay"]
+        assert played.state.amount == 380
+
+Steps, gates, retries, reducers, ``verify`` and ``approved_by`` mean what they mean in the engine; nothing waits: retries,
+``settle`` and timeouts take no time. A gate without a scripted decision leaves the run ``waiting``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from workflows.definition import Workflow
+from workflows.state import State
+from workflows.testing.player import Player
+from workflows.testing.script import (
+    Decide,
+    Fail,
+    Played,
+    approve,
+    crash,
+    happened,
+    lost_reply,
+    not_happened,
+    reject,
+    respond,
+)
+
+__all__ = ["Played", "approve", "crash", "happened", "lost_reply", "not_happened", "play", "reject", "respond"]
+S = TypeVar("S", bound=State)
+
+
+def play(
+    workflow: Workflow[S], input: Mapping[str, Any], *, decide: Decide | None = None, fail: Fail | None = None
+) -> Played[S]:
+    """Carry a run on from its input until it ends or waits.
+
+    ``decide`` gives the answers of each gate (by its name, or an Ask's key), one for every time it opens. ``fail`` gives what
+    befalls a step's attempts in turn: an exception raised in its place, ``lost_reply()``, ``crash()``, or None for nothing.
+    Raises StateInvalid for an input that the schema refuses.
+    """
+    return Player(workflow, input, decide or {}, fail or {}).go()
