@@ -19,7 +19,7 @@ def consequences(gate: Gate) -> dict[str, str]:
         return {}
     if gate.kind == GateKind.OUTCOME:
         found = {
-            Verdict.HAPPENED: "The run goes on with the next step; nothing is sent again.",
+            Verdict.HAPPENED: f"{_goes_on(workflow, following)} Nothing is sent again.",
             Verdict.NOT_HAPPENED: f"“{gate.step}” runs again, with the same idempotency key.",
             Verdict.FAIL: "The run ends as failed. Nothing more happens.",
         }

@@ -9,9 +9,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from approvals.consequences import consequences
-from approvals.models import Gate, GateStatus
+from approvals.models import Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision, NotYours, Refused
 from approvals.services.deciding import closed_in_words, decide, votes
+from checkpoints import store
 from runs.schema_form import SchemaForm, form_for
 from runs.views import whole_number
 from workflows import registry
@@ -49,13 +50,11 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     """Decide. A lost race shows the gate as it now is, with 409; what was typed stays."""
     gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
     verdict, args = request.POST.get("verdict", ""), None
-    form = _edit_form(gate, request.POST if verdict == "edit" else None)
-    if verdict in ("edit", "happened") and form is not None:
-        if not form.is_valid():
+    form = _form(gate, request.POST if verdict in (Verdict.EDIT, Verdict.HAPPENED) else None)
+    if verdict in (Verdict.EDIT, Verdict.HAPPENED):
+        if form is not None and not form.is_valid():
             return _page(request, gate, form=form, status=422, typed=request.POST)
-        args = form.values()
-    elif verdict == "happened":
-        args = {}
+        args = {} if form is None else form.values()
     try:
         decide(
             gate_id,
@@ -89,7 +88,7 @@ def _page(
     context = {
         "gate": gate,
         "run": gate.run,
-        "form": form or _edit_form(gate, None),
+        "form": form or _form(gate, None),
         "shown": states.masked(schema, gate.context),
         "decisions": gate.decisions.all(),
         "votes": votes(gate),
@@ -104,7 +103,19 @@ def _page(
     return render(request, "gates/detail.html", context, status=status)
 
 
-def _edit_form(gate: Gate, data: Any) -> SchemaForm | None:
+def _form(gate: Gate, data: Any) -> SchemaForm | None:
+    """What a decider may fill in: the action's arguments, or what an effect that happened has returned."""
+    if gate.kind == GateKind.OUTCOME:
+        return _result_form(gate, data)
     if gate.action is None or "edit" not in gate.verdicts or not gate.action["schema"].get("properties"):
         return None
     return form_for(gate.action["schema"])(data, initial=gate.action["args"])
+
+
+def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
+    """The state's fields that nothing has set yet, all optional: among them is what the effect would have returned."""
+    kind = registry.schema(gate.run.workflow, gate.run.version)
+    if kind is None:
+        return None
+    unset = states.unset(kind, store.load(gate.run_id, gate.run.seq).values)
+    return form_for(states.schema_of(kind, unset))(data) if unset else None

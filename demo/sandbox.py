@@ -1,9 +1,10 @@
 """A service outside Holdfast, with the failure modes of real ones: a process of its own, a storage of its own.
 
-Two APIs. ``/payments`` takes idempotency keys and answers trouble with structured errors. ``/crm`` takes none, may lose
-a reply after it has written, and its reads may be stale. How often, the caller says in headers: ``X-Fail`` (refused
-before anything is done), ``X-Lose`` (reply lost after the write), both from 0 to 1, and ``X-Stale`` (seconds that a
-write stays invisible). ``GET /counts`` says what was really written: the truth that tests compare with.
+Three APIs. ``/payments`` takes idempotency keys and answers trouble with structured errors. ``/crm`` takes none, may lose
+a reply after it has written, and its reads may be stale. ``/letters`` takes none and cannot be asked. How often, the
+caller says in headers: ``X-Fail`` (refused before anything is done), ``X-Lose`` (reply lost after the write), both from 0 to
+1, and ``X-Stale`` (seconds that a write stays invisible). ``GET /counts`` says what was really written: the truth that
+tests compare with.
 """
 
 import argparse
@@ -93,12 +94,14 @@ class Handler(BaseHTTPRequestHandler):
             return (200, known[0]) if known else (201, self.storage.add({**body, "kind": "void"}))
         if path == "/crm/contacts":
             return 201, self.storage.add({**body, "kind": "contact"})
+        if path == "/letters":  # no key, no lookup
+            return 201, self.storage.add({**body, "kind": "letter"})
         return 404, {"error": "unknown address"}
 
     def counts(self) -> dict[str, Any]:
-        counts: dict[str, Any] = {"refund": {}, "void": {}, "contact": {}}
+        counts: dict[str, Any] = {"refund": {}, "void": {}, "contact": {}, "letter": {}}
         for record in list(self.storage.records):
-            name = str(record.get("order") or record.get("refund") or record.get("email"))
+            name = str(record.get("order") or record.get("refund") or record.get("email") or record.get("to"))
             counts[record["kind"]][name] = counts[record["kind"]].get(name, 0) + 1
         return counts
 

@@ -186,7 +186,7 @@ def workflow_as_json(workflow: Workflow[Any]) -> dict[str, Any]:
         "name": workflow.name,
         "version": workflow.version,
         "held": held,
-        "totals": stats.workflow_totals(workflow.name),
+        "totals": stats.totals_by_workflow(workflow=workflow.name).get(workflow.name, stats.NOTHING),
         "steps": graph["nodes"],
         "graph": graph,
         "input_schema": workflow.state.model_json_schema(),

@@ -75,7 +75,7 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
         title=f"Did “{step.name}” happen?",
         summary="",
         context={
-            "why": run.doubt_reason,
+            "why": run.doubt_reason.rstrip("."),
             "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
             "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
             "key": visit_key(run.id, run.began_as, run.visit),

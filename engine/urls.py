@@ -1,10 +1,12 @@
 from django.urls import path
 
-from engine import views
+from engine import views, workflow_views
 
 urlpatterns = [
-    path("new/", views.workflow_list, name="workflow-choice"),
-    path("new/<str:name>/", views.run_create, name="run-create"),
-    path("<uuid:run_id>/controls/", views.control_list, name="control-list"),
-    path("<uuid:run_id>/controls/<str:control>/", views.control_create, name="control-create"),
+    path("workflows/", workflow_views.workflow_list, name="workflow-list"),
+    path("workflows/<str:name>/hold/", workflow_views.workflow_hold, name="workflow-hold"),
+    path("runs/new/<str:name>/", views.run_create, name="run-create"),
+    path("runs/<uuid:run_id>/controls/", views.control_list, name="control-list"),
+    path("runs/<uuid:run_id>/controls/<str:control>/", views.control_create, name="control-create"),
+    path("runs/<uuid:run_id>/changes/", views.change_create, name="change-create"),
 ]

@@ -9,20 +9,18 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from checkpoints import store
 from engine.services import controls, starting
 from runs.access import NotPermitted, may, require
 from runs.models import Run
 from runs.schema_form import SchemaForm, form_for
 from runs.services.moves import MoveRefused
+from runs.views import whole_number
 from workflows import Workflow, codec, registry
+from workflows import state as states
 
 CONTROLS = {"cancel": controls.cancel, "hold": controls.hold, "release": controls.release, "retry": controls.retry}
-
-
-@login_required
-def workflow_list(request: HttpRequest) -> HttpResponse:
-    may_start = may(request.user, "operate")
-    return render(request, "runs/choose.html", {"workflows": registry.all_newest(), "may_start": may_start})
+BREAKPOINTS = {"breakpoint": controls.set_breakpoint, "clear-breakpoint": controls.clear_breakpoint}
 
 
 @login_required
@@ -92,6 +90,42 @@ def _example(form: SchemaForm) -> str:
 
 
 @login_required
+def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Retry, or release, with a changed state: a form of the state as it is; only what was changed is sent on."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    schema = registry.schema(run.workflow, run.version)
+    if schema is None or not may(request.user, "operate") or not (run.can_retry or run.can_release):
+        return redirect("run-detail", run_id=run_id)
+    values = states.shown_to_change(schema, store.load(run.pk, run.seq).values)
+    form = form_for(states.schema_of(schema, values))(request.POST or None, request.FILES or None, initial=values)
+    if request.method != "POST" or not form.is_valid():
+        return _change_page(request, run, form, status=422 if request.method == "POST" else 200)
+    service = controls.retry if run.can_retry else controls.release
+    changes = {name: value for name, value in form.values().items() if value != values.get(name)}
+    seq = whole_number(request.POST.get("seq", ""))
+    try:
+        service(run_id, by=request.user, reason=request.POST.get("reason", ""), changes=changes, seq=seq)
+    except starting.InputInvalid as error:
+        form.add_errors({path.removeprefix("changes."): text for path, text in error.errors.items()})
+        return _change_page(request, run, form, status=422)
+    except MoveRefused as error:
+        return _change_page(request, run, form, status=409, refused=str(error))
+    return redirect("run-detail", run_id=run_id)
+
+
+def _change_page(request: HttpRequest, run: Run, form: SchemaForm, *, status: int, refused: str = "") -> HttpResponse:
+    context = {
+        "run": run,
+        "form": form,
+        "verb": "Retry" if run.can_retry else "Release",
+        "seq": request.POST.get("seq", run.seq),
+        "reason": request.POST.get("reason", ""),
+        "refused": refused,
+    }
+    return render(request, "runs/change.html", context, status=status)
+
+
+@login_required
 def control_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """What this person can do with the run now; the run page fetches it again when the status changes."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
@@ -102,11 +136,15 @@ def control_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> HttpResponse:
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    if control not in CONTROLS:
+    if control not in {**CONTROLS, **BREAKPOINTS}:
         raise Http404
     status, refused = 200, ""
     try:
-        CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""))
+        if control in BREAKPOINTS:
+            BREAKPOINTS[control](run_id, by=request.user, step=request.POST.get("step", ""))
+        else:
+            seq = whole_number(request.POST.get("seq", ""))
+            CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""), seq=seq)
     except (MoveRefused, starting.InputInvalid) as error:
         status, refused = 409, str(error)
     except NotPermitted as error:
@@ -124,4 +162,19 @@ def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: in
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
     gates = [(gate, gate.why_not(request.user)) for gate in run.gates.open().select_related("run").order_by("ordinal")]
-    return {"run": run, "gates": gates, "may_operate": may(request.user, "operate")}
+    may_operate = may(request.user, "operate")
+    waits = any(gate.visit == run.visit for gate, _ in gates)
+    return {
+        "run": run,
+        "gates": gates,
+        "may_operate": may_operate,
+        "changeable": run.can_retry or (run.can_release and not run.requested and not waits),
+        "steps": [] if run.is_final else _steps(run),
+    }
+
+
+def _steps(run: Run) -> list[str]:
+    try:
+        return list(registry.version(run.workflow, run.version).steps)
+    except registry.WorkflowUnknown:
+        return []

@@ -1,9 +1,11 @@
 """The Celery app. A message is a bell: nothing is lost with it, so nothing about it is kept."""
 
 import os
+from typing import Any
 
 import django
 from celery import Celery
+from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "holdfast.settings")
 
@@ -30,6 +32,11 @@ def configure() -> None:
         accept_content=["json"],
         imports=["engine.tasks", "engine.worker"],
     )
+
+
+@setup_logging.connect
+def keep_our_logging(**_: Any) -> None:
+    """Heard, this keeps Celery from setting levels and handlers of its own: Django's LOGGING counts (holdfast/logs.py)."""
 
 
 def setup() -> None:

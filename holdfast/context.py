@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from approvals.models import Gate
 from holdfast import VERSION
 from runs.access import roles
+from runs.models import WorkflowHold
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
@@ -19,5 +20,6 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "holdfast_version": VERSION,
         "roles": roles(user),
         "inbox_count": lambda: Gate.objects.decidable_by(user).count(),
+        "held_workflows": lambda: WorkflowHold.objects.filter(released_at=None).order_by("workflow"),
         "demo": settings.HOLDFAST_DEMO,
     }

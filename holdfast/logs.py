@@ -19,7 +19,7 @@ def logging_config(how: str) -> dict[str, Any]:
     if how == "json":
         last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+        last = [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback)]
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -34,8 +34,9 @@ def logging_config(how: str) -> dict[str, Any]:
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {
             "httpx": {"level": "WARNING"},
-            "celery.worker.strategy": {"level": "WARNING"},
-            "celery.app.trace": {"level": "WARNING"},
+            "celery": {"level": "WARNING"},
+            "celery.worker.request": {"level": "CRITICAL"},  # a lost pool child, with a traceback of Celery's own insides
+            "kombu": {"level": "WARNING"},
             "django.request": {"level": "ERROR"},
         },
     }

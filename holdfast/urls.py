@@ -1,5 +1,6 @@
 """All addresses, and the sockets'."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
@@ -14,9 +15,10 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
     path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
-    path("runs/", include("engine.urls")),
+    path("", include("engine.urls")),
     path("runs/", include("runs.urls")),
     path("runs/", include("checkpoints.urls")),
+    *([path("demo/", include("demo.urls"))] if settings.HOLDFAST_DEMO else []),
     path("gates/", include("approvals.urls")),
     path("design/", views.design, name="design"),
     path("admin/", admin.site.urls),

@@ -134,6 +134,15 @@ class Run(models.Model):
         return self.input_tokens + self.output_tokens
 
     @property
+    def was_resumed(self) -> bool:
+        """Whether it went on after a crash or a failure, so that finished steps did not have to be done again."""
+        return bool(self.saved_seconds or self.saved_tokens)
+
+    @property
+    def saved_ms(self) -> float:
+        return self.saved_seconds * 1000
+
+    @property
     def took_ms(self) -> float | None:
         """From creation to the end, in milliseconds; None while it is unfinished."""
         return (self.finished_at - self.created_at).total_seconds() * 1000 if self.finished_at else None

@@ -47,8 +47,30 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _lost(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if not detail["in_flight"]:
-        return "its worker was lost between two steps; the run goes on"
-    return f"its worker was lost in attempt {entry['attempt']}; the step is taken over, finished steps are kept"
+        return "its worker was lost between two steps; the run goes on" + _saved(detail)
+    return f"its worker was lost in attempt {entry['attempt']}; the step is taken over, finished steps are kept" + _saved(
+        detail
+    )
+
+
+def _saved(detail: dict[str, Any]) -> str:
+    """What resuming saved against a restart from the beginning."""
+    saved = detail.get("saved") or {}
+    parts = [f"${saved['cost_usd']:.4f}"] if saved.get("cost_usd") else []
+    parts += [f"{saved['tokens']} tokens"] if saved.get("tokens") else []
+    parts += [f"{duration(saved['seconds'] * 1000)} of work"] if saved.get("seconds") else []
+    return f" · resuming saved {', '.join(parts)}" if parts else ""
+
+
+def _retried(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    changed = f" with {', '.join(detail['changed'])} changed" if detail.get("changed") else ""
+    reason = f": {detail['reason']}" if detail.get("reason") else ""
+    return f"tried again{changed}{reason}{_saved(detail)}"
+
+
+def _released(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    changed = f" with {', '.join(detail['changed'])} changed" if detail.get("changed") else ""
+    return f"released{changed}" + (f": {detail['reason']}" if detail.get("reason") else "")
 
 
 def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
@@ -97,9 +119,9 @@ _WORDS: dict[str, Any] = {
     "gate_withdrawn": _withdrawn,
     "reminded": lambda entry, detail: "nobody decided in time; the gate stays open",
     "held": _because("held"),
-    "released": _because("released"),
+    "released": _released,
     "cancelled": _because("cancelled"),
-    "retried": _because("tried again"),
+    "retried": _retried,
     "note": lambda entry, detail: detail.get("text", "") + (f": {detail['reason']}" if detail.get("reason") else ""),
     "ended": _ended,
 }

@@ -167,7 +167,7 @@ def test_a_page_that_lost_its_socket_catches_up_without_gaps(sign_in, stack):
 
 def test_every_page_works_for_a_viewer_and_offers_nothing_to_press(sign_in, stack):
     dave = sign_in("dave")
-    for path in ("/runs/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/runs/new/"):
+    for path in ("/runs/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/workflows/"):
         assert dave.goto(path).status == 200
     assert dave.get_by_role("link", name="Start a run").count() == 0
 

@@ -173,6 +173,29 @@ def masked(kind: type[State] | None, values: Mapping[str, Any]) -> dict[str, Any
     return {name: MASK if name in secret and value is not None else value for name, value in values.items()}
 
 
+def shown_to_change(kind: type[State], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a person may see and change in a form: all but the secret ones."""
+    secret = secret_fields(kind)
+    return {name: value for name, value in values.items() if name not in secret}
+
+
+def unset(kind: type[State], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that still have their default, in plain JSON; secret ones are not among them."""
+    found = {}
+    for name, value in shown_to_change(kind, values).items():
+        info = kind.model_fields[name]
+        if not info.is_required() and codec.same(_plain(kind, name, info.get_default(call_default_factory=True)), value):
+            found[name] = value
+    return found
+
+
+def schema_of(kind: type[State], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of those fields, none of them required: what is left as it is is not sent."""
+    schema = kind.model_json_schema()
+    properties = {name: part for name, part in schema["properties"].items() if name in values}
+    return {**schema, "properties": properties, "required": []}
+
+
 def secret_fields(kind: type[State] | None) -> frozenset[str]:
     if kind is None:
         return frozenset()
