@@ -26,6 +26,7 @@ class CheckpointOut(Schema):
     state: dict[str, Any]
     delta: dict[str, Any]
     saw: list[str] | None
+    spared_bytes: int | None
     returned: dict[str, Any]
     usage: CheckpointUsage | None
     idempotency_key: str | None

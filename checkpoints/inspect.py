@@ -3,8 +3,9 @@
 from typing import Any
 
 from checkpoints import blob, store
+from checkpoints.models import Checkpoint
 from runs.models import Run
-from workflows import registry
+from workflows import codec, registry
 from workflows import state as states
 from workflows.keys import visit_key
 
@@ -14,6 +15,7 @@ def checkpoint_as_json(run: Run, seq: int) -> dict[str, Any]:
     row = store.find(run.pk, seq)
     loaded = store.load(run.pk, row.seq)
     schema = registry.schema(run.workflow, run.version)
+    saw = _saw(run, row.step)
     delta = blob.unpack(row.delta)
     shown = {how: states.masked(schema, fields) for how, fields in delta.items()}
     return {
@@ -22,7 +24,8 @@ def checkpoint_as_json(run: Run, seq: int) -> dict[str, Any]:
         "attempt": row.attempt,
         "state": states.masked(schema, loaded.values),
         "delta": shown,
-        "saw": _saw(run, row.step),
+        "saw": saw,
+        "spared_bytes": _spared(run, row, saw),
         "returned": shown.get("set", {}) | shown.get("append", {}),
         "usage": row.usage and {**row.usage, "cost_usd": float(row.usage["cost_usd"])},
         "idempotency_key": visit_key(run.pk, row.step, row.visit) if row.step else None,
@@ -39,3 +42,11 @@ def _saw(run: Run, step: str) -> list[str] | None:
     except registry.WorkflowUnknown:
         return None
     return list(found.needs) if found is not None and found.needs is not None else None
+
+
+def _spared(run: Run, row: Checkpoint, saw: list[str] | None) -> int | None:
+    """Bytes of JSON of the state before the step that ``needs`` kept from it; None where it saw everything."""
+    if saw is None or row.seq == 0:
+        return None
+    before = store.load(run.pk, row.seq - 1).values
+    return sum(len(codec.dumps(value)) for name, value in before.items() if name not in saw)

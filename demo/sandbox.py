@@ -3,8 +3,8 @@
 Three APIs. ``/payments`` takes idempotency keys and answers trouble with structured errors. ``/crm`` takes none, may lose
 a reply after it has written, and its reads may be stale. ``/letters`` takes none and cannot be asked. How often, the
 caller says in headers: ``X-Fail`` (refused before anything is done), ``X-Lose`` (reply lost after the write), both from 0 to
-1, and ``X-Stale`` (seconds that a write stays invisible). ``GET /counts`` says what was really written: the truth that
-tests compare with.
+1, ``X-Stale`` (seconds that a write stays invisible), and ``X-Late`` (seconds that a request is under way).
+``GET /counts`` says what was really written: the truth that tests compare with.
 """
 
 import argparse
@@ -75,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.unlucky("X-Fail"):
             self.answer(503, {"error": {"code": "overloaded", "retry_after": 0.2}}, {"Retry-After": "1"})
             return
+        time.sleep(float(self.headers.get("X-Late", "0")))  # in flight: it lands whatever becomes of the caller
         with self.storage.lock:
             status, answer = self.write(urlparse(self.path).path, body)
         if status < 300 and self.unlucky("X-Lose"):
@@ -88,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
             known = self.storage.find("refund", key=key) if key else []
             if known:
                 return 200, known[0]
-            return 201, self.storage.add({**body, "kind": "refund", "key": key})
+            return 201, self.storage.add({"key": key, **body, "kind": "refund"})
         if path == "/payments/voids":
             known = self.storage.find("void", refund=body.get("refund", ""))
             return (200, known[0]) if known else (201, self.storage.add({**body, "kind": "void"}))

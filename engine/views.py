@@ -102,6 +102,7 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         return _change_page(request, run, form, status=422 if request.method == "POST" else 200)
     service = controls.retry if run.can_retry else controls.release
     changes = {name: value for name, value in form.values().items() if value != values.get(name)}
+    changes |= {name: "" for name, value in values.items() if value and form.cleaned_data.get(name) == ""}  # emptied
     seq = whole_number(request.POST.get("seq", ""))
     try:
         service(run_id, by=request.user, reason=request.POST.get("reason", ""), changes=changes, seq=seq)

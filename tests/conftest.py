@@ -159,3 +159,14 @@ def stack() -> Iterator[Stack]:
     running = Stack(HOLDFAST_APPS="acme").start()
     yield running
     running.stop()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The crash matrix: point × times × outcome."""
+    from tests import test_crash_matrix
+
+    if test_crash_matrix.outcomes:
+        terminalreporter.write_sep("-", "crash matrix: point × times × outcome")
+    for point, found in test_crash_matrix.outcomes.items():
+        for outcome, times in found.items():
+            terminalreporter.write_line(f"{point:<74} × {times:>3} × {outcome}, each effect once")

@@ -99,11 +99,8 @@ def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: st
         check_args(gate.action["schema"], args)
         if gate.merges:
             outcome.check_edit(gate.run, args)
-    elif verdict == Verdict.HAPPENED:
-        if args is None:
-            raise InvalidDecision({"args": "what the effect returned was expected: an object, perhaps empty"})
-    elif args is not None:
-        raise InvalidDecision({"args": f"arguments go only with 'edit', not with {verdict!r}"})
+    elif verdict != Verdict.HAPPENED and args is not None:
+        raise InvalidDecision({"args": f"arguments go only with 'edit' and 'happened', not with {verdict!r}"})
 
 
 def check_args(schema: Mapping[str, Any], args: Any) -> None:

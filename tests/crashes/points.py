@@ -1,0 +1,50 @@
+"""Where a process can be made to die: before or after a function that matters, at its n-th call."""
+
+import importlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+# name: (module, attribute, "before" or "after" it)
+POINTS = {
+    "before the claim": ("engine.claim", "take", "before"),
+    "after the claim": ("engine.claim", "take", "after"),
+    "before the step": ("engine.attempt", "run_step", "before"),
+    "after the request, reply lost": ("demo.client", "call", "after"),
+    "before a request": ("demo.client", "call", "before"),
+    "after the step, before its commit": ("engine.boundary", "commit", "before"),
+    "after the commit": ("engine.boundary", "commit", "after"),
+    "after ctx.save": ("engine.boundary", "save", "after"),
+    "while opening the gate": ("engine.stretch", "open_gates", "after"),
+    "in verify": ("engine.effects", "ask_verify", "before"),
+    "after verify, before it is noted": ("engine.effects", "ask_verify", "after"),
+    "while a failure is written": ("engine.endings", "spent", "after"),
+    "while a run is started": ("checkpoints.store", "write", "after"),
+    "in the decision": ("approvals.services.outcome", "resume", "after"),
+    "after the decision, before the bell": ("runs.bell", "ring", "before"),
+    "in the takeover": ("runs.services.moves", "move", "after"),
+    "in the sweep, as the clock decides": ("approvals.services.clock", "decide", "after"),
+}
+
+
+def arm(point: str, nth: int) -> None:
+    """From now on this process dies by SIGKILL at the ``nth`` passage of the point."""
+    module_name, attribute, when = POINTS[point]
+    module = importlib.import_module(module_name)
+    setattr(module, attribute, _dying(getattr(module, attribute), when, nth))
+
+
+def _dying(function: Callable[..., Any], when: str, nth: int) -> Callable[..., Any]:
+    left = [nth]
+
+    def call(*args: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0 and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        value = function(*args, **options)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    return call
