@@ -1,10 +1,12 @@
 """Workflows and a bare task for the measurements."""
 
+import random
 import time
+from pathlib import Path
 
 from celery import shared_task
 
-from workflows import Goto, Policy, Proposal, State, Workflow
+from workflows import Ctx, Goto, Policy, Proposal, Retry, State, Transient, Workflow
 
 
 class Payload(State):
@@ -53,6 +55,61 @@ def gate(state: Payload) -> Proposal:
 @deciding.step
 def resumed(state: Payload) -> dict[str, float]:
     return {"began": time.monotonic()}
+
+
+class Watched(State):
+    path: str
+    seconds: float
+
+
+recovery = Workflow("bench-recovery", state=Watched, version="1")
+
+
+def _watched(state: Watched, ctx: Ctx) -> None:
+    """Writes down when the attempt began."""
+    with Path(state.path).open("a") as file:
+        file.write(f"{ctx.step} {ctx.attempt} {time.time()}\n")
+    time.sleep(state.seconds if ctx.step == "third" else 0.01)
+
+
+for _name in ("first", "second", "third", "fourth", "fifth"):
+    recovery.step(name=_name)(_watched)
+
+
+COST_STEPS, STEP_SECONDS, FAILS = 5, 0.05, 0.2
+SEVEN = Retry(attempts=7, backoff=0)
+
+
+class Priced(State):
+    seed: int
+
+
+def _pay_for(ctx: Ctx, draw: str) -> None:
+    """One model call: it costs, and then it may fail."""
+    time.sleep(STEP_SECONDS)
+    ctx.usage(model="m", input_tokens=1000, cost_usd=0.10)
+    if random.Random(draw).random() < FAILS:
+        raise Transient("the step failed after it was paid for")
+
+
+restart = Workflow("bench-restart", state=Priced, version="1")
+
+
+@restart.step(retry=SEVEN)
+def all_five(state: Priced, ctx: Ctx) -> None:
+    for number in range(COST_STEPS):
+        _pay_for(ctx, f"{state.seed}/{number}/{ctx.attempt}")
+
+
+resume = Workflow("bench-resume", state=Priced, version="1")
+
+
+def _one_of_five(state: Priced, ctx: Ctx) -> None:
+    _pay_for(ctx, f"{state.seed}/{ctx.step}/{ctx.attempt}")
+
+
+for _number in range(COST_STEPS):
+    resume.step(name=str(_number), retry=SEVEN)(_one_of_five)
 
 
 @shared_task(name="bench.bare", ignore_result=True)

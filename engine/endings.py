@@ -19,6 +19,7 @@ from workflows.attempts import Failure
 from workflows.definition import Step
 
 DEADLINE_PASSED = Failure("DeadlinePassed", "the run's deadline has passed; no step starts after it", "", retryable=False)
+AT_ONCE = 0.005  # seconds
 ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
 
 
@@ -52,6 +53,8 @@ def failed_attempt(
         moves.move(row, "put_back", entry, attempt=row.attempt + 1, failures=failures, **fields)
         if not doubtful:
             stop_if_requested(row)
+        if delay < AT_ONCE:  # else the sweeper rings when it is due
+            bell.ring_on_commit(row.pk)
     return False
 
 

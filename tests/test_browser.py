@@ -176,3 +176,39 @@ def test_the_design_page_is_for_staff(sign_in, stack):
     carol = sign_in("carol")
     assert carol.goto("/design/").status == 200
     expect(carol.get_by_role("heading", name="Design language")).to_be_visible()
+
+
+def test_a_worker_is_killed_from_its_card_and_the_page_tells_the_rest(sign_in, stack):
+    alice = sign_in("alice")
+    given = {"question": "Who keeps bees?", "pace": 1.0}
+    run = stack.api("alice").post("/api/runs", json={"workflow": "research", "input": given}).json()["id"]
+    alice.goto(f"/runs/{run}/")
+    expect(alice.locator("#journal .entry")).to_have_count(3, timeout=15_000)  # two finished steps
+    alice.get_by_role("button", name="Kill this worker").click()
+    card = alice.locator("#worker-card")
+    expect(card).to_contain_text("another worker went on after", timeout=15_000)
+    expect(card).to_contain_text("did not run again")
+    expect(alice.locator("#run-header")).to_contain_text("Resuming saved")
+    expect(alice.locator("#journal")).to_contain_text("killed its worker")
+    alice.get_by_role("button", name="Hold before…").click()
+    alice.get_by_label("Step", exact=True).select_option("sure")
+    alice.get_by_role("button", name="Hold before it").click()
+    expect(alice.locator("#run-header")).to_contain_text("Holds before", timeout=10_000)
+    expect(alice.locator("#run-header")).to_contain_text("breakpoint before sure", timeout=30_000)
+    stack.api("alice").post(f"/api/runs/{run}/cancel", json={})
+
+
+def test_an_operator_says_on_a_phone_what_happened(sign_in, stack):
+    alice = sign_in("alice", viewport={"width": 390, "height": 844}, has_touch=True)
+    given = {"to": f"Ada {time.time_ns()}", "text": "Dear Ada", "trouble": 1}
+    run = stack.api("alice").post("/api/runs", json={"workflow": "letter", "input": given}).json()["id"]
+    waiting = stack.finish(run, stack.api("alice"))
+    alice.goto(f"/gates/{waiting['gates'][0]['id']}/")
+    expect(alice.locator("main")).to_contain_text("POST /letters")
+    alice.get_by_text("It happened: enter what it returned").click()
+    alice.get_by_label("Receipt").fill("r-17")
+    alice.get_by_role("button", name="It happened").click()
+    expect(alice.locator("main")).to_contain_text("says that it happened")
+    done = stack.finish(run, stack.api("alice"))
+    assert (done["status"], done["output"]["receipt"]) == ("succeeded", "r-17")
+    assert httpx.get(stack.sandbox + "/counts").json()["letter"][given["to"]] == 1
