@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -32,6 +34,7 @@ def shaken() -> Iterator[Stack]:
         list(both.map(running.token, ("alice", "bob")))
     yield running
     running.stop()
+    shutil.rmtree(running.folder)
 
 
 @pytest.fixture(autouse=True)
@@ -71,14 +74,16 @@ def start(stack: Stack, many: int, rounds: int = ROUNDS, pace: float = 0.15) -> 
     return found
 
 
-def look(stack: Stack, run: str) -> dict:
+def look(stack: Stack, run: str) -> dict[str, Any]:
     """The run; nothing while the database is away."""
     answer = stack.api("alice").get(f"/api/runs/{run}")
-    return answer.json() if answer.status_code == 200 else {}
+    found: dict[str, Any] = answer.json()
+    return found if answer.status_code == 200 else {}
 
 
-def journal(stack: Stack, run: str) -> list[dict]:
-    return stack.api("alice").get(f"/api/runs/{run}/journal", params={"limit": 200}).json()["items"]
+def journal(stack: Stack, run: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.api("alice").get(f"/api/runs/{run}/journal", params={"limit": 200}).json()["items"]
+    return found
 
 
 def begun(stack: Stack, runs: dict[str, str]) -> None:
