@@ -36,7 +36,7 @@ SELECT id, available_at FROM runs_run WHERE status = 'queued' AND available_at <
     AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)
 ORDER BY available_at LIMIT %s
 """
-_FRESH_START = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
+_FRESH_START = f"SELECT extract(epoch FROM clock_timestamp() - ({takeover.UP_SINCE}))"
 _IN_FLIGHT = """
 SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - step_started_at)
 FROM runs_run WHERE status = 'running' AND worker IS NOT NULL AND step_started_at < clock_timestamp() - interval '5 s'
