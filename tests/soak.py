@@ -1,7 +1,6 @@
 """A soak: mixed runs while workers, Redis and PostgreSQL are killed at random; then what came of each run and effect.
 
-Its last line is ``lost 0 doubled 0``, or it names the runs and exits with 1. A seed fixes what is started and what is hit,
-in which order, not when.
+Its last line is ``lost 0 doubled 0``, or it names the runs and exits with 1. A seed fixes what is started and hit, not when.
 """
 
 import argparse
@@ -62,7 +61,7 @@ class Soak:
 
     def shake(self, seconds: float) -> None:
         """Start runs and strike; then let everything end."""
-        end, next_blow = time.monotonic() + seconds, time.monotonic() + 5
+        next_blow, end = time.monotonic() + 5, time.monotonic() + seconds
         while (now := time.monotonic()) < end or (now < end + SETTLE and (self.unanswered or self.unfinished())):
             self.step(starts=now < end)
             if next_blow < now < end:
@@ -109,8 +108,7 @@ class Soak:
                 seen = [self.counts()[name] for name in self.runs[gate["run"]].effects]
                 verdict, by = "happened" if all(seen) else "fail" if any(seen) else "not_happened", "alice"
             body = {"verdict": verdict, "version": gate["version"], "proposal_hash": gate["proposal_hash"]}
-            answer = self.stack.api(by).post(f"/api/gates/{gate['id']}/decisions", json=body)
-            self.asked[gate["kind"]] += answer.status_code == 201
+            self.asked[gate["kind"]] += self.stack.api(by).post(f"/api/gates/{gate['id']}/decisions", json=body).is_success
 
     def counts(self) -> Counter[str]:
         found = httpx.get(self.stack.sandbox + "/counts").json()
