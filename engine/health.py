@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from engine.lease import HELD_KEYS
 
@@ -16,7 +16,10 @@ def readiness() -> tuple[bool, dict[str, Any]]:
     """``(ready, checks)``; each check is ``{"ok": bool, …}`` with what is wrong in words. Redis away is no outage."""
     checks: dict[str, Any] = {"database": _database(), "redis": _redis()}
     if checks["database"]["ok"]:
-        checks["workers"], checks["sweeper"] = _workers(), _sweeper()
+        try:
+            checks["workers"], checks["sweeper"] = _workers(), _sweeper()
+        except DatabaseError as error:  # it went away in between
+            checks["database"] = _wrong(error)
     return all(checks.get(name, {"ok": False})["ok"] for name in ("database", "workers", "sweeper", "redis")), checks
 
 
@@ -25,8 +28,12 @@ def _database() -> dict[str, Any]:
     try:
         psycopg.connect(settings.DATABASE_URL, connect_timeout=2, application_name="holdfast readiness").close()
     except psycopg.Error as error:
-        return {"ok": False, "error": str(error).splitlines()[0] if str(error) else type(error).__name__}
+        return _wrong(error)
     return {"ok": True}
+
+
+def _wrong(error: Exception) -> dict[str, Any]:
+    return {"ok": False, "error": str(error).splitlines()[0] if str(error) else type(error).__name__}
 
 
 def _redis() -> dict[str, Any]:
