@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export HOLDFAST_PORT ?= 8000
 
-.PHONY: up test check bench format clean
+.PHONY: up test check bench soak format clean
 
 up: $(VENV)/.installed
 	@exec $(BIN)/python manage.py up --demo
@@ -23,6 +23,9 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.installed
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format .

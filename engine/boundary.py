@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from checkpoints.store import Packed
 from engine.claim import MAY_START, Claimed
@@ -17,6 +17,8 @@ from runs.models import Kind, Run
 from runs.moves import MOVES, Status
 from runs.services import journal, moves
 from workflows import codec
+
+IDLE_LIMIT = "10s"
 
 
 class Fenced(Exception):
@@ -154,8 +156,13 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
 
 @contextmanager
 def fenced(run: Claimed) -> Iterator[Run]:
-    """A transaction in which the run is locked and still this worker's. Raises Fenced, and then nothing is written."""
+    """A transaction in which the run is locked and still this worker's. Raises Fenced, and then nothing is written.
+
+    No author's code runs in it. A worker that is frozen in it loses its lock, or nobody could take the run over.
+    """
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
         row = moves.lock(run.id)
         mine = (Status.RUNNING, run.worker, run.claim, run.boundary)
         if (row.status, row.worker, row.claim, row.boundary) != mine:

@@ -17,6 +17,7 @@ from django.conf import settings
 KEY_BITS = 63
 SERVER_KEEPALIVE = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 3; SET tcp_keepalives_count = 3"
 EXIT_LEASE_LOST = 70
+TRY_AGAIN = 0.5  # seconds between two tries to take a lease
 
 # A lease key as pg_locks shows a bigint advisory lock: high half in classid, low half in objid, objsubid 1.
 HELD_KEYS = """
@@ -34,15 +35,35 @@ class Lease:
 
 
 _lease: Lease | None = None
+_taking = threading.Lock()
 
 
 def hold() -> int:
     """This process's worker id, whose lock it holds until it dies. Raises psycopg.OperationalError while there is none."""
     global _lease
-    if _lease is None or _lease.pid != os.getpid():
-        _lease = _take()
-        threading.Thread(target=_watch, args=(_lease,), name="lease", daemon=True).start()
-    return _lease.key
+    with _taking:
+        if _lease is None or _lease.pid != os.getpid():
+            _lease = _take()
+            threading.Thread(target=_watch, args=(_lease,), name="lease", daemon=True).start()
+        return _lease.key
+
+
+def hold_soon() -> None:
+    """Take the lease in the background, now or as soon as the database is there.
+
+    A worker that waited for its first run would not be counted after a restart of the database while nothing is due; and
+    Celery kills a child whose birth takes longer than 4 s, as connecting to a frozen server does.
+    """
+    threading.Thread(target=_until_held, name="take lease", daemon=True).start()
+
+
+def _until_held() -> None:
+    while True:
+        try:
+            hold()
+            return
+        except psycopg.OperationalError:
+            time.sleep(TRY_AGAIN)
 
 
 def _take() -> Lease:

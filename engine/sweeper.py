@@ -28,6 +28,7 @@ BATCH = 200
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
 SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweeps
+PATIENCE = "1s"  # for a row that somebody else has locked; it is pushed back, and the others go on
 STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's lease is cut
 
 _DUE = """
@@ -35,7 +36,7 @@ SELECT id, available_at FROM runs_run WHERE status = 'queued' AND available_at <
     AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)
 ORDER BY available_at LIMIT %s
 """
-_FRESH_START = "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())"
+_FRESH_START = f"SELECT extract(epoch FROM clock_timestamp() - ({takeover.UP_SINCE}))"
 _IN_FLIGHT = """
 SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - step_started_at)
 FROM runs_run WHERE status = 'running' AND worker IS NOT NULL AND step_started_at < clock_timestamp() - interval '5 s'
@@ -158,14 +159,23 @@ class Sweeper:
             try:
                 acted += bool(act(candidate))
                 pushed.done(name)
-            except (OperationalError, InterfaceError):
-                raise
+            except (OperationalError, InterfaceError) as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                log.warning("%s is locked by somebody else; pushed back", name)
+                pushed.push(name)
             except Exception:
                 log.exception("sweep failed for %s; pushed back", name)
                 pushed.push(name)
         return acted
 
+    def wait_for_no_lock(self) -> None:
+        """Whoever freezes with a row locked must not stop the sweep, which alone can end him."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{PATIENCE}'")
+
     def _acts(self) -> bool:
+        self.wait_for_no_lock()
         return bool(_one(f"SELECT pg_try_advisory_lock({SWEEPER_LOCK})"))
 
     def _stop(self, *_: object) -> None:

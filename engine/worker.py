@@ -1,13 +1,11 @@
 """What a pool child of a run worker does at its birth and at its death."""
 
-import contextlib
 import ctypes
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from celery.signals import worker_process_init, worker_shutting_down
 from django.conf import settings
 from django.db import connections
@@ -23,8 +21,7 @@ def child_starts(**_: Any) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     connections.close_all()  # the parent's, which a child must not share
     if settings.HOLDFAST_ROLE != "control":
-        with contextlib.suppress(psycopg.OperationalError):  # the first bell tries again
-            lease.hold()
+        lease.hold_soon()
 
 
 @worker_shutting_down.connect

@@ -136,7 +136,9 @@ if "postgresql" not in str(_DATABASE.get("ENGINE")):
     sys.exit("DATABASE_URL must name a PostgreSQL database (postgresql://…); Holdfast runs on nothing else.")
 _DATABASE["OPTIONS"] = {**DATABASE_OPTIONS, **_DATABASE.get("OPTIONS", {})}
 if HOLDFAST_ROLE == "web":
-    _DATABASE["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 20, "timeout": 10}
+    # Each pause between two tries of the pool is twice the one before; giving up early makes the next request try anew.
+    _DATABASE["OPTIONS"]["pool"] = {"min_size": 2, "max_size": 20, "timeout": 10, "reconnect_timeout": 2}
+    _DATABASE["CONN_HEALTH_CHECKS"] = True  # after a restart of the database no request gets a connection that has ended
 else:
     _DATABASE["CONN_MAX_AGE"] = None
 DATABASES = {"default": _DATABASE}

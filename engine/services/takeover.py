@@ -22,7 +22,11 @@ SELECT id, worker, claim FROM runs_run
 WHERE status = 'running' AND worker IS NOT NULL AND worker NOT IN (SELECT key FROM ({HELD_KEYS}) AS held)
 ORDER BY updated_at LIMIT %(limit)s
 """
-_UP_SINCE = "SELECT pg_postmaster_start_time()"
+# A backend that is killed (out of memory, say) makes the server begin anew, and cuts every session, but the postmaster stays;
+# its checkpointer is a new one. Where we may not see that one's start, the postmaster's has to do.
+UP_SINCE = """
+SELECT greatest(pg_postmaster_start_time(), max(backend_start)) FROM pg_stat_activity WHERE backend_type = 'checkpointer'
+"""
 _IS_HELD = f"SELECT EXISTS (SELECT FROM ({HELD_KEYS}) AS held WHERE key = %s)"
 
 
@@ -86,7 +90,7 @@ def _is_effect(run: Run) -> bool:
 
 def _up_since() -> datetime:
     with connection.cursor() as cursor:
-        cursor.execute(_UP_SINCE)
+        cursor.execute(UP_SINCE)
         found: datetime = cursor.fetchone()[0]
         return found
 

@@ -1,10 +1,14 @@
 """An author's workflow from outside the repository: the documentation's example, but for its payments."""
 
+import os
+import time
+from pathlib import Path
 from typing import Annotated
 
+import httpx
 from pydantic import BaseModel
 
-from workflows import Append, Happened, NotHappened, Policy, Proposal, Retry, State, Workflow, escalate
+from workflows import Append, Goto, Happened, NotHappened, Policy, Proposal, Retry, State, Workflow, escalate
 
 
 class payments:
@@ -75,3 +79,56 @@ def find_refund(state, ctx):
 )
 def pay(state, ctx):
     return {"receipt": payments.refund(state.order, state.amount, key=ctx.idempotency_key)}
+
+
+class Turns(State):
+    name: str
+    rounds: int = 5
+    pace: float = 0.15
+    turns: Annotated[list[int], Append] = []
+
+
+turns = Workflow("acme-turns", state=Turns, version="1")
+
+
+def note(ctx, what):
+    """A line for every time that a step's function runs, whatever becomes of its commit."""
+    with (Path(os.environ["HOLDFAST_DATA_DIR"]) / "ran.log").open("a") as file:
+        file.write(f"{ctx.run_id} {what}\n")
+
+
+@turns.step(timeout=30, then=["turn", "enter"])
+def turn(state, ctx):
+    time.sleep(state.pace)
+    number = len(state.turns)
+    note(ctx, number)
+    return Goto("turn" if number + 1 < state.rounds else "enter", turns=[number])
+
+
+def find_entry(state, ctx):
+    found = httpx.get(os.environ["HOLDFAST_SANDBOX_URL"] + "/crm/contacts", params={"email": state.name}).json()["items"]
+    return Happened() if found else NotHappened()
+
+
+@turns.effect(verify=find_entry, settle="0.5s", timeout=30)
+def enter(state, ctx):
+    note(ctx, "enter")
+    httpx.post(os.environ["HOLDFAST_SANDBOX_URL"] + "/crm/contacts", json={"email": state.name})
+
+
+class Nap(State):
+    seconds: float = 0.0
+
+
+nap = Workflow("acme-nap", state=Nap, version="1")
+
+
+@nap.step(timeout=2)
+def doze(state, ctx):
+    note(ctx, f"doze {ctx.attempt}")
+    time.sleep(state.seconds if ctx.attempt == 1 else 0)
+
+
+@nap.step
+def wake(state, ctx):
+    note(ctx, "wake")
