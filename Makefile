@@ -25,6 +25,7 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.installed
+	@HOLDFAST_CRASH_TIMES=20 $(BIN)/python -m pytest tests/test_crash_matrix.py tests/test_life.py
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 format: $(VENV)/.installed

@@ -89,7 +89,7 @@ class Soak:
         return self.stack.api("alice").get(path, params=parameters).raise_for_status().json()
 
     def new_run(self, name: str) -> tuple[dict[str, Any], Started]:
-        kind = self.dice.choice(["refund", "refund", "large refund", "contacts", "research"])
+        kind = self.dice.choice(["refund", "refund", "large refund", "contacts", "letter", "research"])
         pick, effects = self.dice.choice, [name]
         amount, reason = (600, "") if kind == "large refund" else (60, "The lid was broken on arrival.")  # 600 needs a gate
         given: dict[str, Any] = {"order": name, "unreliable": pick([0, 1]), "amount": amount, "reason": reason}
@@ -97,6 +97,8 @@ class Soak:
             effects = [f"{name}-{n}@example.com" for n in range(self.dice.randint(2, 14))]
             rows = [{"name": "Some Person", "email": email} for email in effects]
             given = {"contacts": rows, "trouble": pick([0, 0.5]), "stale": pick([0, 2])}
+        elif kind == "letter":  # it can be asked nothing: after a lost reply or a crash a person is
+            given = {"to": name, "text": "Dear Ada", "trouble": pick([0, 0.5])}
         elif kind == "research":
             effects, given = [], {"question": "What is the two-person rule for?", "pace": pick([0.1, 0.3, 0.6])}
         return {"workflow": kind.split()[-1], "input": given, "idempotency_key": name}, Started(kind, effects)
@@ -112,7 +114,7 @@ class Soak:
 
     def counts(self) -> Counter[str]:
         found = httpx.get(self.stack.sandbox + "/counts").json()
-        return Counter(found["refund"] | found["contact"])
+        return Counter(found["refund"] | found["contact"] | found["letter"])
 
     def blow(self) -> None:
         """SIGKILL a pool child (one with a run, if any has one), a whole worker or Redis; PostgreSQL also by SIGINT."""
