@@ -82,7 +82,7 @@ def _name(raw: psycopg.Connection[Any], statement: str) -> bytes:
         name = f"hot{len(known)}".encode()
         result = raw.pgconn.prepare(name, _numbered(statement)[0])
         if result.status not in _GOOD:
-            raise error_from_result(result)
+            raise _error(raw, result)
         known[statement] = name
     return known[statement]
 
@@ -125,7 +125,14 @@ def _encoded(value: Any) -> bytes | None:
 
 def _loaded(raw: psycopg.Connection[Any], result: pq.abc.PGresult) -> list[Any]:
     if result.status not in _GOOD:
-        raise error_from_result(result)
+        raise _error(raw, result)
     transformer = Transformer(raw)
     transformer.set_pgresult(result)
     return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _error(raw: psycopg.Connection[Any], result: pq.abc.PGresult) -> psycopg.Error:
+    """By its SQLSTATE; an end of the connection has none."""
+    if raw.pgconn.status != pq.ConnStatus.OK:
+        return psycopg.OperationalError(raw.pgconn.get_error_message())
+    return error_from_result(result)
