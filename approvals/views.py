@@ -68,7 +68,7 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
         )
     except InvalidDecision as error:
         return _page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
-    except StepGone as error:
+    except (StepGone, registry.WorkflowUnknown, store.HistoryBroken) as error:
         return _page(request, gate, form=form, status=409, refused=str(error), typed=request.POST)
     except NotYours as error:
         return _page(request, gate, status=403, refused=str(error), typed=request.POST)
@@ -117,5 +117,8 @@ def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
     kind = registry.schema(gate.run.workflow, gate.run.version)
     if kind is None:
         return None
-    unset = states.unset(kind, store.load(gate.run_id, gate.run.seq).values)
+    try:
+        unset = states.unset(kind, store.load(gate.run_id, gate.run.seq).values)
+    except store.HistoryBroken:
+        return None
     return form_for(states.schema_of(kind, unset))(data) if unset else None

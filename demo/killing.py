@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def worker_process(run: Run) -> int | None:
     with connection.cursor() as cursor:
         cursor.execute(_PROCESS, [run.worker])
         row = cursor.fetchone()
-    pid = int(row[0].split()[-1]) if row else None
-    return pid if pid is not None and _is_worker(pid) else None
+    pid = row[0].rpartition(" ")[2] if row else ""
+    return int(pid) if pid.isdigit() and _is_worker(int(pid)) else None
 
 
 def kill_worker(run_id: Any, *, by: Any) -> int:
@@ -44,7 +45,8 @@ def kill_worker(run_id: Any, *, by: Any) -> int:
         detail = {"text": f"killed its worker, process {pid} (SIGKILL)", "killed": pid}
         journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, run.attempt, by.get_username(), detail))
         moves.poke_on_commit(run)
-    os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has just ended by itself
+        os.kill(pid, signal.SIGKILL)
     return pid
 
 

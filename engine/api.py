@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from engine.services import controls, starting, workflow_holds
 from runs import reading, stats
+from runs.access import may
 from runs.api import router as runs_router  # one address, one router: GET is read there, POST is here
 from runs.models import Run, WorkflowHold
 from runs.schemas import RunDetail, Saved, Strict, Usage
@@ -156,37 +157,39 @@ def add_note(request: HttpRequest, run_id: uuid.UUID, body: NoteIn) -> Status[di
 
 @router.get("/workflows", response=WorkflowList, operation_id="list_workflows", tags=["workflows"])
 def list_workflows(request: HttpRequest) -> dict[str, Any]:
-    return {"items": [workflow_as_json(workflow) for workflow in registry.all_newest()], "next": None}
+    return {"items": [workflow_as_json(workflow, request.user) for workflow in registry.all_newest()], "next": None}
 
 
 @router.get("/workflows/{name}", response=WorkflowOut, operation_id="get_workflow", tags=["workflows"])
 def get_workflow(request: HttpRequest, name: str) -> dict[str, Any]:
     """The definition, with its graph and the JSON Schema of its input."""
-    return workflow_as_json(registry.newest(name))
+    return workflow_as_json(registry.newest(name), request.user)
 
 
 @router.post("/workflows/{name}/hold", response={202: WorkflowOut}, operation_id="hold_workflow", tags=["workflows"])
 def hold_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
     """No step of any of its runs starts until it is released; a step in flight is finished."""
     workflow_holds.hold(name, by=request.user, reason=body.reason)
-    return Status(202, workflow_as_json(registry.newest(name)))
+    return Status(202, workflow_as_json(registry.newest(name), request.user))
 
 
 @router.post("/workflows/{name}/release", response={202: WorkflowOut}, operation_id="release_workflow", tags=["workflows"])
 def release_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
     """Let the workflow's runs go on."""
     workflow_holds.release(name, by=request.user, reason=body.reason)
-    return Status(202, workflow_as_json(registry.newest(name)))
+    return Status(202, workflow_as_json(registry.newest(name), request.user))
 
 
-def workflow_as_json(workflow: Workflow[Any]) -> dict[str, Any]:
+def workflow_as_json(workflow: Workflow[Any], user: Any) -> dict[str, Any]:
+    """The definition; its totals only for who may see runs."""
     graph = workflow.graph()
+    totals = stats.totals_by_workflow(workflow=workflow.name) if may(user, "see") else {}
     held = WorkflowHold.objects.filter(workflow=workflow.name, released_at=None).first()
     return {
         "name": workflow.name,
         "version": workflow.version,
         "held": held,
-        "totals": stats.totals_by_workflow(workflow=workflow.name).get(workflow.name, stats.NOTHING),
+        "totals": totals.get(workflow.name, stats.NOTHING),
         "steps": graph["nodes"],
         "graph": graph,
         "input_schema": workflow.state.model_json_schema(),

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from workflows import State, attempts
 from workflows.attempts import Failure, Result, failure
 from workflows.definition import Step, takes
 
+ASYNC_UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
+
 
 def run_step(step: Step, state: State, ctx: RunCtx) -> Result | Failure:
     """Call the step. Never raises, but for Fenced and what ends the process."""
@@ -23,12 +26,12 @@ def run_step(step: Step, state: State, ctx: RunCtx) -> Result | Failure:
 
 def call(function: Callable[..., Any], args: tuple[Any, ...], timeout: float, step: Step) -> Any:
     """Call an author's function, sync or async, with as many of ``args`` as it takes; its value or a Failure."""
+    before = _open_transactions()
     try:
         with timelimit.limit(timeout):
             value = function(*args[: takes(function)])
             if inspect.isawaitable(value):
-                value = asyncio.run(_await(value))
-            return value
+                value = _awaited(value)
     except timelimit.StepTimeout:
         _abandon_query()
         return Failure("StepTimeout", f"the step took longer than its timeout of {timeout:g} s", "", retryable=True)
@@ -37,8 +40,30 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], timeout: float, st
         return Failure("Shutdown", "the worker was stopped while the step ran", "", retryable=True, cut=True)
     except Fenced:
         raise
-    except Exception as error:
-        return failure(error, step)
+    except (Exception, asyncio.CancelledError, SystemExit) as error:  # the last two are no reason to end the worker
+        value = failure(error, step)
+    if _open_transactions() != before:  # what follows would only seem to be committed
+        connection.close()
+        text = "the step left a database transaction open; use transaction.atomic(), which closes it"
+        return Failure("TransactionLeftOpen", text, "", retryable=False)
+    return value
+
+
+def _open_transactions() -> tuple[int, bool]:
+    raw = connection.connection
+    idle = raw is None or raw.info.transaction_status == TransactionStatus.IDLE
+    return len(connection.savepoint_ids), idle
+
+
+def _awaited(value: Any) -> Any:
+    """A loop of its own in this thread; ``ctx`` may use the database there, for nothing else runs on the loop's thread."""
+    known = os.environ.get(ASYNC_UNSAFE)
+    os.environ[ASYNC_UNSAFE] = "1"
+    try:
+        return asyncio.run(_await(value))
+    finally:
+        if known is None:
+            del os.environ[ASYNC_UNSAFE]
 
 
 def _abandon_query() -> None:

@@ -178,3 +178,15 @@ def save(run: Claimed, value: Any) -> None:
     if hot.one(statement, {**fence, "saved": codec.dumps(value).decode()}) is None:
         raise Fenced
     run.saved = value
+
+
+_MAY_STILL = f"SELECT {MAY_START.format(step='%(step)s::varchar')} FROM runs_run WHERE {_FENCE}"
+
+
+def may_still_start(run: Claimed) -> bool:
+    """Whether the step may begin now, after something that took its time. Raises Fenced."""
+    fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
+    row = hot.one(_MAY_STILL, {**fence, "step": run.step})
+    if row is None:
+        raise Fenced
+    return bool(row[0])

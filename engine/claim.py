@@ -1,14 +1,18 @@
 """Taking a run: one UPDATE that names the worker and counts the claim, and the state read in the same transaction."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
+import psycopg
+from django.db import DatabaseError, connection
 
 from checkpoints import store
+from engine.insisting import is_refusal
 from runs import hot
 from workflows import codec
 
@@ -67,20 +71,38 @@ _OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {_DUE} O
 _OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {_DUE})"
 
 
+class NotTaken(Exception):
+    """The database is away, or refuses; no run was claimed."""
+
+
 def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | store.HistoryBroken] | None:
     """Claim the hinted run, or else the one that has been due longest, and read its state. None: nothing is due.
 
-    The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history.
+    The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history; and only up
+    to the claim's ``seq``, for others may write to the journal since. Raises NotTaken.
     """
     if hint is not None:
         values = {"run": hint, "seq": store.LARGEST}
-        claimed, rows = hot.in_one_trip((_HINTED, {"worker": worker, **values}), (store.READ_PROVEN, values))
+        with _nothing_taken():  # both statements are one transaction
+            claimed, rows = hot.in_one_trip((_HINTED, {"worker": worker, **values}), (store.READ_PROVEN, values))
         if claimed:
             return _loaded(claimed[0], rows)
-    row = hot.one(_OLDEST, {"worker": worker})
+    with _nothing_taken():
+        row = hot.one(_OLDEST, {"worker": worker})
     if row is None:
         return None
-    return _loaded(row, hot.rows(store.READ_PROVEN, {"run": row[0], "seq": store.LARGEST}))
+    return _loaded(row, hot.rows(store.READ_PROVEN, {"run": row[0], "seq": row[11]}))
+
+
+@contextmanager
+def _nothing_taken() -> Iterator[None]:
+    """An error after which it is certain that nothing was claimed: never sent, or refused."""
+    try:
+        yield
+    except (DatabaseError, psycopg.Error) as error:
+        if connection.connection is not None and not is_refusal(error):
+            raise
+        raise NotTaken(str(error)) from error
 
 
 def _loaded(row: Any, rows: list[Any]) -> tuple[Claimed, store.Loaded | store.HistoryBroken]:

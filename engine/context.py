@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +13,10 @@ from engine.boundary import Used
 from engine.claim import Claimed
 from runs import poke
 from workflows import Branch, Ctx, Decision, codec
+from workflows.context import checked_level, checked_saved, checked_usage
 from workflows.keys import visit_key
 
-SAVE_LIMIT = 64 * 1024  # bytes
 LOG_LINES = 1000
-LEVELS = ("debug", "info", "warning", "error")
 
 
 class RunCtx(Ctx):
@@ -62,8 +60,7 @@ class RunCtx(Ctx):
         poke.stream(self.run_id, codec.clean(str(text)))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
-        if level not in LEVELS:
-            raise ValueError(f"level={level!r}: one of {', '.join(LEVELS)} was expected")
+        checked_level(level)
         if len(self.lines) < LOG_LINES:
             at = datetime.now(UTC).isoformat()
             kept = codec.loads(codec.dumps(fields))  # as it is now, whatever the step does with it later
@@ -71,25 +68,18 @@ class RunCtx(Ctx):
             self.lines.append(line)
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
-        try:
-            cost = Decimal(str(cost_usd))
-        except InvalidOperation:
-            cost = Decimal(-1)
-        tokens = int(input_tokens), int(output_tokens)
-        if not cost.is_finite() or not 0 <= cost < 10**9 or not all(0 <= count < 10**15 for count in tokens):
-            raise ValueError("usage: token counts and cost_usd must be numbers from 0, below 10^15 and 10^9")
+        read, written, cost = checked_usage(input_tokens, output_tokens, cost_usd)
         model = codec.clean(str(model))[:200]
         models = self.used.models if not model or model in self.used.models else (*self.used.models, model)
         self.used = Used(
-            self.used.input_tokens + int(input_tokens),
-            self.used.output_tokens + int(output_tokens),
-            self.used.cost_usd + cost.quantize(Decimal("0.000001")),
+            self.used.input_tokens + read,
+            self.used.output_tokens + written,
+            self.used.cost_usd + cost,
             models,
         )
 
     def save(self, value: Any) -> None:
-        if len(codec.dumps(value)) > SAVE_LIMIT:
-            raise ValueError("ctx.save takes at most 64 KB of JSON")
+        checked_saved(value)
         boundary.save(self._run, value)
         self.saved = value
 
@@ -99,7 +89,7 @@ class RunCtx(Ctx):
 
 def decided(run_id: uuid.UUID) -> list[tuple[Gate, Decision]]:
     """The run's settled gates with the decision that settled each, oldest first."""
-    gates = Gate.objects.filter(run_id=run_id, status=GateStatus.DECIDED).order_by("visit", "ordinal")
+    gates = Gate.objects.filter(run_id=run_id, status=GateStatus.DECIDED).order_by("visit", "opened_at", "ordinal")
     return [(gate, _decision(gate)) for gate in gates.prefetch_related("decisions")]
 
 

@@ -4,10 +4,13 @@ The functions carry a stretch on and say whether the run is still in this worker
 """
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine import boundary, effects, endings, timelimit
 from engine.context import RunCtx
+from engine.insisting import insist
+from runs import bell
 from runs.clock import Now
 from runs.models import Kind
 from runs.services import journal, moves
@@ -27,18 +30,23 @@ def settle(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
     run = stretch.run
     asked = verify(stretch, step, ctx)
     if asked is None:
-        return endings.put_back(run, "")
+        return endings.put_back(run, "", ctx)
     if isinstance(asked.answer, Happened):
         return stretch.commit(Result(asked.answer.updates), ctx, raised_by=step)
     if asked.wait:  # too early to believe: a request may be in flight, or a read stale
-        return endings.put_back(run, "", after=asked.wait)
-    may_try = isinstance(asked.answer, (NotHappened, Partly)) or step.on_unknown == "retry"
-    if may_try and run.failures >= step.retry.attempts:
-        return endings.fail(run, Failure("AttemptsUsedUp", run.doubt_reason, "", retryable=False), ctx)
+        return endings.put_back(run, "", ctx, after=asked.wait, honours=False)
+    if isinstance(asked.answer, (NotHappened, Partly)):
+        reason, run.doubt_at, run.doubt_reason = run.doubt_reason, None, ""  # settled; the row follows with what comes next
+        if run.failures >= step.retry.attempts:
+            return endings.fail(run, Failure("AttemptsUsedUp", reason, "", retryable=False), ctx)
     if isinstance(asked.answer, Partly):
         return _keep_part(stretch, step, asked.answer, ctx)
-    if may_try:
+    if isinstance(asked.answer, NotHappened) or (step.on_unknown == "retry" and run.failures < step.retry.attempts):
+        if not boundary.may_still_start(run):  # verify may have taken its time: cancelled, held, or overdue meanwhile
+            return endings.put_back(run, "", ctx)
         return stretch.attempt(step, ctx)
+    if step.on_unknown == "retry":
+        return endings.fail(run, Failure("AttemptsUsedUp", run.doubt_reason, "", retryable=False), ctx)
     if step.on_unknown == "fail":
         text = f"nobody can tell whether {step.name!r} happened: {asked.reason}"
         return endings.fail(run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
@@ -51,7 +59,11 @@ def learn(stretch: "Stretch", ctx: RunCtx) -> bool | None:
     if step is None or not step.is_effect or stretch.run.doubt_at is None:
         return None
     asked = verify(stretch, step, ctx)
-    if asked is None or not isinstance(asked.answer, Happened):
+    if asked is None:
+        return None
+    if asked.wait:
+        return endings.put_back(stretch.run, "", ctx, after=asked.wait, honours=False)
+    if not isinstance(asked.answer, Happened):
         return None
     return stretch.commit(Result(asked.answer.updates), ctx, raised_by=step)
 
@@ -69,8 +81,11 @@ def is_confirmed(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool | None:
         if rest <= 0:
             return False
         pause = min(pause, rest)
-        with timelimit.limit(pause + 1.0):
-            time.sleep(pause)
+        try:
+            with timelimit.limit(pause + 1.0), suppress(timelimit.StepTimeout):
+                time.sleep(pause)
+        except timelimit.ShutdownCut:
+            return None
         pause *= 2
 
 
@@ -83,16 +98,18 @@ def verify(stretch: "Stretch", step: Step, ctx: RunCtx) -> effects.Asked | None:
     return asked
 
 
+@insist
 def _keep_part(stretch: "Stretch", step: Step, answer: Partly, ctx: RunCtx) -> bool:
-    """Keep what is done as a checkpoint; the step comes again, sees it, and keeps its visit and key."""
+    """Keep what is done as a checkpoint; the step is due again, sees it, and keeps its visit and key."""
     run = stretch.run
     try:
         change = states.apply(stretch.state, stretch.values, answer.updates)
     except states.StateInvalid as error:
-        return endings.fail(run, failure(error, step), ctx)
+        return endings.fail(run, failure(error, step), ctx, acted=True)
     with boundary.fenced(run) as row:
         stretch.write_checkpoint(change, ctx)
-        moves.move(row, "advance", doubt_at=None, doubt_reason="", step_started_at=Now(), **endings.spent(row, ctx))
-        row.refresh_from_db()
-    stretch.adopt(row, change)
-    return True
+        fields = {"doubt_at": None, "doubt_reason": "", "attempt": row.attempt + 1, "available_at": Now()}
+        moves.move(row, "put_back", **fields, **endings.spent(row, ctx))
+        endings.stop_if_requested(row)
+        bell.ring_on_commit(row.pk)
+    return False

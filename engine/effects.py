@@ -101,7 +101,7 @@ def approved(gate_step: GateStep, state: State, values: dict[str, Any], run: Cla
     """
     gate = (
         Gate.objects.filter(run_id=run.id, step=gate_step.name, status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
-        .order_by("-visit", "-ordinal")
+        .order_by("-visit", "-opened_at", "-ordinal")
         .first()
     )
     if gate is None:

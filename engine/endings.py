@@ -14,6 +14,7 @@ from engine.insisting import insist
 from runs import bell
 from runs.clock import Now, database_now
 from runs.models import Kind
+from runs.moves import Requested
 from runs.services import journal, moves
 from workflows.attempts import Failure
 from workflows.definition import Step
@@ -29,7 +30,7 @@ def failed_attempt(
 ) -> bool:  # fmt: skip
     """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
     if failed.cut:
-        return put_back(run, failed.message, in_doubt=step.is_effect and acted)
+        return put_back(run, failed.message, ctx, in_doubt=step.is_effect and acted)
     doubtful = step.is_effect and not failed.certain
     if not failed.retryable and not doubtful:
         return fail(run, failed, ctx)
@@ -45,6 +46,7 @@ def failed_attempt(
     with boundary.fenced(run) as row:
         now = database_now()
         fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **spent(row, ctx)}
+        fields |= {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}  # as it was settled before this attempt
         if doubtful:
             fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
         entry = journal.Entry(Kind.ATTEMPT_FAILED, step.name, row.attempt, "", detail, run.started_at)
@@ -73,7 +75,9 @@ def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **k
         }
         failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, run.started_at)
         ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
-        doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]} if acted else {}
+        doubt: dict[str, Any] = {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}
+        if acted:
+            doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]}
         moves.move(row, "fail", failure, ended, error=error, **doubt, **spent(row, ctx))
     return False
 
@@ -96,15 +100,21 @@ def spent(row: Any, ctx: RunCtx) -> dict[str, Any]:
 
 
 @insist
-def put_back(run: Claimed, why: str, *, after: float = 0.0, in_doubt: bool = False) -> bool:
-    """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed."""
+def put_back(
+    run: Claimed, why: str, ctx: RunCtx | None = None, *, after: float = 0.0, in_doubt: bool = False, honours: bool = True
+) -> bool:
+    """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed.
+
+    ``honours=False``: a cancel or hold waits until the answer can be believed.
+    """
     with boundary.fenced(run) as row:
         now = database_now()
-        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after)}
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after), **(spent(row, ctx) if ctx else {})}
         if in_doubt:
             fields |= {"doubt_at": now, "doubt_reason": why, "attempt": row.attempt + 1}
         moves.move(row, "put_back", **fields)
-        stop_if_requested(row)
+        if honours:
+            stop_if_requested(row)
         if not after:
             bell.ring_on_commit(row.pk)
     return False
@@ -112,18 +122,31 @@ def put_back(run: Claimed, why: str, *, after: float = 0.0, in_doubt: bool = Fal
 
 @insist
 def honour(run: Claimed) -> bool:
+    """Stop as requested; a request that was taken back meanwhile is none."""
     with boundary.fenced(run) as row:
-        stop_as_requested(row)
+        _stop_or_go_on(row)
     return False
+
+
+def _stop_or_go_on(row: Any) -> None:
+    if row.requested:
+        stop_as_requested(row)
+    else:
+        moves.move(row, "put_back", available_at=Now())
+        bell.ring_on_commit(row.pk)
 
 
 @insist
 def stop_at_breakpoint(run: Claimed) -> bool:
-    """Hold the run before the step it has come to; the breakpoint is used up."""
+    """Hold the run before the step it has come to; the breakpoint is used up. One that was taken back meanwhile is none."""
+    here = {run.step, run.began_as}
     with boundary.fenced(run) as row:
-        reason = f"breakpoint before {row.step}"
-        entry = journal.Entry(Kind.HELD, row.step, None, "", {"reason": reason})
-        moves.move(row, "hold", entry, reason=reason, breakpoints=[step for step in row.breakpoints if step != row.step])
+        if row.requested or here.isdisjoint(row.breakpoints):
+            _stop_or_go_on(row)
+            return False
+        reason = f"breakpoint before {run.step}"
+        entry = journal.Entry(Kind.HELD, run.step, None, "", {"reason": reason})
+        moves.move(row, "hold", entry, reason=reason, breakpoints=[step for step in row.breakpoints if step not in here])
     return False
 
 
@@ -134,7 +157,7 @@ def stop_if_requested(row: Any) -> None:
 
 def stop_as_requested(row: Any) -> None:
     """Honour the cancel or hold that the locked run carries."""
-    if row.requested == "cancel":
+    if row.requested == Requested.CANCEL:
         withdraw_all(row, by="", reason="the run was cancelled")
         ended = journal.Entry(Kind.CANCELLED, row.step, None, "", {"reason": row.reason})
         moves.move(row, "cancel", ended, journal.Entry(Kind.ENDED, detail={"status": "cancelled"}))
@@ -143,8 +166,12 @@ def stop_as_requested(row: Any) -> None:
 
 
 @insist
-def hold(run: Claimed, why: str) -> None:
-    """Hold a run that cannot go on as it is, before anything of it is touched."""
+def hold(run: Claimed, why: str, **fields: Any) -> bool:
+    """Hold a run that cannot, or must not, go on as it is; a cancel that was requested comes first."""
     with boundary.fenced(run) as row:
-        entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})
-        moves.move(row, "hold", entry, reason=why)
+        if row.requested == Requested.CANCEL:
+            stop_as_requested(row)
+        else:
+            entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})
+            moves.move(row, "hold", entry, reason=why, **fields)
+    return False

@@ -48,6 +48,7 @@ def insist(act: Callable[P, R]) -> Callable[P, R]:
             except (DatabaseError, psycopg.Error) as error:
                 if not is_refusal(error) or time.monotonic() > end or timelimit.is_stopping():
                     raise
+                timelimit.rest()  # no step runs; the one that did must not have this process ended
                 log.warning("the database refused (%s); nothing was written, trying again in %.1f s", _first_line(error), pause)
             time.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

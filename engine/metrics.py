@@ -1,6 +1,10 @@
 """What Prometheus reads at /metrics: counters that every process of this host keeps, and what the database says now."""
 
+import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connection
@@ -11,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from engine import health
 from runs.moves import Status
 
+log = logging.getLogger("holdfast.metrics")
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 ATTEMPTS = Counter("holdfast_attempts_total", "Attempts that have ended, by how", ["workflow", "step", "outcome"])
 DURATION = Histogram("holdfast_attempt_seconds", "How long an attempt took", ["workflow", "step"], buckets=SECONDS)
@@ -64,16 +69,26 @@ class Database:
 def exposition() -> bytes:
     """Everything, in Prometheus' text format."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).is_dir():
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(Database())
     return generate_latest(registry)
 
 
 def attempt_ended(workflow: str, step: str, outcome: str, seconds: float) -> None:
-    ATTEMPTS.labels(workflow, step, outcome).inc()
-    DURATION.labels(workflow, step).observe(seconds)
-    if outcome == "done":
-        STEPS.labels(workflow, step).inc()
+    """Count it; a folder that is gone or full costs the number, never the run."""
+    try:
+        ATTEMPTS.labels(workflow, step, outcome).inc()
+        DURATION.labels(workflow, step).observe(seconds)
+        if outcome == "done":
+            STEPS.labels(workflow, step).inc()
+    except OSError as error:
+        log.warning("an attempt is not counted: %s", error)
+
+
+def count_lease_loss() -> None:
+    with suppress(OSError):
+        LEASE_LOSSES.inc()
 
 
 def _rows(statement: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
 from checkpoints import store
@@ -34,12 +35,9 @@ REFUSED_PAUSE = 1.0  # seconds
 
 def advance(hint: uuid.UUID | None) -> bool:
     """Take the hinted run, or the one that has been due longest, and carry it on. False: nothing was due."""
-    worker = lease.hold()
     try:
-        taken = claim.take(hint, worker)
-    except (DatabaseError, psycopg.Error) as error:
-        if not is_refusal(error):
-            raise
+        taken = _take(hint)
+    except claim.NotTaken as error:
         log.warning("nothing can be claimed now", error=str(error))
         time.sleep(REFUSED_PAUSE)  # the sweeper rings again
         return False
@@ -56,6 +54,14 @@ def advance(hint: uuid.UUID | None) -> bool:
     finally:
         timelimit.rest()
     return True
+
+
+def _take(hint: uuid.UUID | None) -> tuple[Claimed, store.Loaded | store.HistoryBroken] | None:
+    try:
+        worker = lease.hold()
+    except psycopg.OperationalError as error:
+        raise claim.NotTaken(str(error)) from error
+    return claim.take(hint, worker)
 
 
 def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stretch | None":
@@ -110,7 +116,8 @@ class Stretch:
 
     def _may_start(self) -> bool:
         """Whether the next step may start here and now."""
-        if self.run.requested or (self.run.started_at is None and self.run.step != "end"):
+        unstarted = self.run.started_at is None and self.run.step != "end"
+        if self.run.requested or unstarted or self._is_at_breakpoint():
             return self._stop_before_step()
         if timelimit.is_stopping():
             return endings.put_back(self.run, "")
@@ -131,9 +138,13 @@ class Stretch:
             return endings.honour(self.run)
         if is_overdue:
             return endings.fail(self.run, endings.DEADLINE_PASSED, RunCtx(self.run))
-        if self.run.step in self.run.breakpoints:
+        if self._is_at_breakpoint():
             return endings.stop_at_breakpoint(self.run)
         return endings.put_back(self.run, "")  # the workflow is held: claims pass its runs over until it is released
+
+    def _is_at_breakpoint(self) -> bool:
+        """By the step's name as it is, or as it was when the visit began."""
+        return not {self.run.step, self.run.began_as}.isdisjoint(self.run.breakpoints)
 
     def _limit_reached(self) -> tuple[str, str] | None:
         """The limit that stops a runaway loop, and what to say of it."""
@@ -146,19 +157,12 @@ class Stretch:
             return "max_cost_usd", f"${self.run.cost_usd} of ${cost} are spent (max_cost_usd)"
         return None
 
+    @insist
     def _stop_at(self, limit: str, why: str) -> bool:
         if self.workflow.on_limit == "fail":
             return endings.fail(self.run, Failure("LimitReached", why, "", retryable=False), RunCtx(self.run))
-        with boundary.fenced(self.run) as row:
-            reason = f"{why}. Releasing it allows as much again."
-            moves.move(
-                row,
-                "hold",
-                journal.Entry(Kind.HELD, row.step, None, "holdfast", {"reason": reason}),
-                reason=reason,
-                limit=limit,
-            )
-        return False
+        reason = f"{why}. Releasing it allows as much again."
+        return endings.hold(self.run, reason, limit=limit)
 
     def _one_step(self) -> bool:
         if self.run.step == "end":
@@ -177,32 +181,35 @@ class Stretch:
     # -- steps and effects
 
     def _step(self, step: Step, ctx: RunCtx) -> bool:
+        if (step.is_effect and self.run.doubt_at is not None) or (step.check_first and self.run.attempt == 1):
+            return doubt.settle(self, step, ctx)
+        return self.attempt(step, ctx)
+
+    def attempt(self, step: Step, ctx: RunCtx) -> bool:
+        """Run the step, if it is approved, and commit or tell what came of it. What an earlier attempt did is settled."""
         if step.approved_by is not None:
             gate = self.workflow.steps[step.approved_by]
             assert isinstance(gate, Gate)
             allowed = effects.approved(gate, self.state, self.values, self.run, ctx)
             if isinstance(allowed, Failure):
                 return endings.failed_attempt(self.run, step, replace(allowed, certain=True), ctx, acted=False)
+            if not allowed and self.run.doubt_at is not None:  # a new visit would have a new key
+                text = f"nobody can tell whether {step.name!r} happened, and it is not approved any more"
+                return endings.fail(self.run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
             if not allowed:
                 self.forced_gate = gate.name
                 return self.commit(Result({}, gate.name), ctx)
-        if (step.is_effect and self.run.doubt_at is not None) or (step.check_first and self.run.attempt == 1):
-            return doubt.settle(self, step, ctx)
-        return self.attempt(step, ctx)
-
-    def attempt(self, step: Step, ctx: RunCtx) -> bool:
-        """Run the step, and commit or tell what came of it."""
         outcome = attempt.run_step(step, self.state, ctx)
         if isinstance(outcome, Failure):
             return endings.failed_attempt(self.run, step, outcome, ctx)
         if step.confirm:
             confirmed = doubt.is_confirmed(self, step, ctx)
             if confirmed is None:
-                return endings.put_back(self.run, "the worker was stopped before it was confirmed", in_doubt=True)
+                return endings.put_back(self.run, "the worker was stopped before it was confirmed", ctx, in_doubt=True)
             if not confirmed:
                 text = f"it reported success, but verify did not see it within {step.settle:g} s"
                 unseen = Failure("Unconfirmed", text, "", retryable=True)
-                return endings.failed_attempt(self.run, step, unseen, ctx, returned=_printable(outcome.updates))
+                return endings.failed_attempt(self.run, step, unseen, ctx, returned=self._printable(outcome.updates))
         return self.commit(outcome, ctx, raised_by=step)
 
     # -- gates
@@ -241,7 +248,7 @@ class Stretch:
             change = states.apply(self.state, self.values, result.updates)
             asked = gates.questions(result.asks, change.values) if result.asks else []
         except (states.StateInvalid, LookupError) as error:
-            kept = {"returned": _printable(result.updates)} if raised_by and raised_by.is_effect else {}
+            kept = {"returned": self._printable(result.updates)} if raised_by and raised_by.is_effect else {}
             failed = failure(error, raised_by or self.workflow.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
@@ -259,6 +266,10 @@ class Stretch:
         self.state, self.values = change.state, change.values
         return target != "end" or bool(self.run.requested)
 
+    def _printable(self, updates: Mapping[str, Any]) -> str:
+        """What a step returned, for people: secrets masked."""
+        return codec.clean(repr(states.masked(self.workflow.state, updates)))
+
     def _target(self, result: Result) -> str:
         """The step that follows. Raises LookupError for a Goto to a step that is not there."""
         if result.goto is None:
@@ -273,11 +284,7 @@ class Stretch:
             started_at=self.run.started_at,
         )  # fmt: skip
 
-    def adopt(self, row: Any, change: states.Change) -> None:
-        """Go on from a boundary that was written through the slow path."""
-        self.state, self.values = change.state, change.values
-        self.run.boundary, self.run.seq, self.run.doubt_at = row.boundary, row.seq, None
-
+    @insist
     def _end(self) -> bool:
         """A run whose gate was its last step, or whose last step was finished before it was held."""
         with boundary.fenced(self.run) as row:
@@ -292,7 +299,3 @@ class Stretch:
             if row.step_started_at is not None:  # what follows has a timeout of its own
                 Run.objects.filter(pk=row.pk).update(step_started_at=Now())
             moves.poke_on_commit(row)
-
-
-def _printable(value: Any) -> str:
-    return codec.clean(repr(value))

@@ -21,6 +21,7 @@ from engine.services import deadlines, takeover
 from runs import bell
 from runs.models import Run
 from workflows import registry
+from workflows.definition import DEFAULT_TIMEOUT
 
 log = logging.getLogger("holdfast.sweeper")
 INTERVAL = 0.25  # seconds
@@ -38,8 +39,9 @@ ORDER BY available_at LIMIT %s
 """
 _FRESH_START = f"SELECT extract(epoch FROM clock_timestamp() - ({takeover.UP_SINCE}))"
 _IN_FLIGHT = """
-SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - step_started_at)
-FROM runs_run WHERE status = 'running' AND worker IS NOT NULL AND step_started_at < clock_timestamp() - interval '5 s'
+SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - coalesce(step_started_at, updated_at))
+FROM runs_run WHERE status = 'running' AND worker IS NOT NULL
+    AND coalesce(step_started_at, updated_at) < clock_timestamp() - interval '5 s'
 """
 _CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -122,13 +124,7 @@ class Sweeper:
         with connection.cursor() as cursor:
             cursor.execute(_IN_FLIGHT)
             for name, version, step, worker, seconds in cursor.fetchall():
-                try:
-                    found = registry.version(name, version).steps[step]
-                except LookupError:
-                    continue
-                # a gate's ``when`` and an effect's approval are calls of their own, each with the step's timeout
-                limit = found.timeout * (2 if found.kind == "gate" or found.approved_by else 1)
-                limit += found.settle if found.confirm else 0.0
+                limit = _longest(name, version, step)
                 if float(seconds) > limit + STUCK_AFTER:
                     log.warning("cutting the lease of worker %s: step %s has run for %.0f s", worker, step, seconds)
                     cursor.execute(_CUT, [worker])
@@ -180,6 +176,21 @@ class Sweeper:
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
+
+
+def _longest(name: str, version: str, step: str) -> float:
+    """Seconds that a worker may be silent in the step: its calls of author's code, each with a timeout, between two writes."""
+    try:
+        workflow = registry.version(name, version)
+        found = workflow.steps[workflow.current_name(step)]
+    except LookupError:
+        return DEFAULT_TIMEOUT
+    limit = found.timeout
+    if found.kind == "gate" or found.confirm:
+        limit += found.timeout + (found.settle if found.confirm else 0.0)
+    if found.approved_by:
+        limit += workflow.steps[found.approved_by].timeout
+    return limit
 
 
 def _one(statement: str) -> Any:

@@ -6,7 +6,7 @@ import uuid
 
 import psycopg
 from celery import shared_task
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from engine import stretch, timelimit
 from engine.insisting import is_refusal
@@ -26,8 +26,6 @@ def advance(run_id: str | None) -> None:
         if not stretch.advance(hint) and hint is not None and _taken_over(hint):
             stretch.advance(hint)
     except (OperationalError, InterfaceError, psycopg.OperationalError):
-        if connection.connection is None:
-            return  # nothing was begun: the database is away, and the sweeper rings when it is back
         log.exception("the database failed in the middle of run %s; this worker process ends", run_id)
         os._exit(EXIT_LEASE_LOST)
     except Exception:  # a fault of ours: the lease must not outlive it, or nobody could take the run over

@@ -18,6 +18,7 @@ from runs.services.moves import MoveRefused
 from runs.views import whole_number
 from workflows import Workflow, codec, registry
 from workflows import state as states
+from workflows.errors import StepGone
 
 CONTROLS = {"cancel": controls.cancel, "hold": controls.hold, "release": controls.release, "retry": controls.retry}
 BREAKPOINTS = {"breakpoint": controls.set_breakpoint, "clear-breakpoint": controls.clear_breakpoint}
@@ -93,17 +94,23 @@ def _example(form: SchemaForm) -> str:
 def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Retry, or release, with a changed state: a form of the state as it is; only what was changed is sent on."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    schema = registry.schema(run.workflow, run.version)
-    if schema is None or not may(request.user, "operate") or not (run.can_retry or run.can_release):
+    try:
+        require(request.user, "operate")
+        schema = registry.version(run.workflow, run.version).state
+        values = states.shown_to_change(schema, store.load(run.pk, run.seq).values)
+    except NotPermitted as error:
+        return render(request, "error.html", {"title": "Not permitted", "text": str(error)}, status=403)
+    except (registry.WorkflowUnknown, store.HistoryBroken) as error:
+        return render(request, "error.html", {"title": "Nothing to change", "text": str(error)}, status=409)
+    if not (run.can_retry or run.can_release):
         return redirect("run-detail", run_id=run_id)
-    values = states.shown_to_change(schema, store.load(run.pk, run.seq).values)
     form = form_for(states.schema_of(schema, values))(request.POST or None, request.FILES or None, initial=values)
     if request.method != "POST" or not form.is_valid():
         return _change_page(request, run, form, status=422 if request.method == "POST" else 200)
     service = controls.retry if run.can_retry else controls.release
     changes = {name: value for name, value in form.values().items() if value != values.get(name)}
     changes |= {name: "" for name, value in values.items() if value and form.cleaned_data.get(name) == ""}  # emptied
-    seq = whole_number(request.POST.get("seq", ""))
+    seq = _seen(request)
     try:
         service(run_id, by=request.user, reason=request.POST.get("reason", ""), changes=changes, seq=seq)
     except starting.InputInvalid as error:
@@ -112,6 +119,15 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     except MoveRefused as error:
         return _change_page(request, run, form, status=409, refused=str(error))
     return redirect("run-detail", run_id=run_id)
+
+
+def _seen(request: HttpRequest) -> int | None:
+    """The ``seq`` that the form was made for; one that is no number is older than any run."""
+    text = request.POST.get("seq")
+    if text is None:
+        return None
+    number = whole_number(text)
+    return -1 if number is None else number
 
 
 def _change_page(request: HttpRequest, run: Run, form: SchemaForm, *, status: int, refused: str = "") -> HttpResponse:
@@ -144,9 +160,8 @@ def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> Htt
         if control in BREAKPOINTS:
             BREAKPOINTS[control](run_id, by=request.user, step=request.POST.get("step", ""))
         else:
-            seq = whole_number(request.POST.get("seq", ""))
-            CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""), seq=seq)
-    except (MoveRefused, starting.InputInvalid) as error:
+            CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""), seq=_seen(request))
+    except (MoveRefused, starting.InputInvalid, registry.WorkflowUnknown, StepGone) as error:
         status, refused = 409, str(error)
     except NotPermitted as error:
         status, refused = 403, str(error)

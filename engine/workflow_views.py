@@ -42,7 +42,7 @@ def workflow_hold(request: HttpRequest, name: str) -> HttpResponse:
 
 def _page(request: HttpRequest, *, refused: str = "", status: int = 200) -> HttpResponse:
     held = {row.workflow: row for row in WorkflowHold.objects.filter(released_at=None)}
-    totals = stats.totals_by_workflow()
+    totals = stats.totals_by_workflow() if may(request.user, "see") else {}
     context: dict[str, Any] = {
         "workflows": [(one, held.get(one.name), totals.get(one.name, stats.NOTHING)) for one in registry.all_newest()],
         "may_operate": may(request.user, "operate"),

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from psycopg import pq
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
@@ -43,7 +43,8 @@ def rows(statement: str, values: Values) -> list[Any]:
 def in_one_trip(*statements: tuple[str, Values]) -> list[list[Any]]:
     """Send statements together and get the rows of each. Outside a transaction they are one; each looks anew."""
     if not settings.HOLDFAST_PREPARES:
-        return [rows(statement, values) for statement, values in statements]
+        with transaction.atomic():
+            return [rows(statement, values) for statement, values in statements]
     raw = _connection()
     names = [_name(raw, statement) for statement, _ in statements]
     raw.pgconn.enter_pipeline_mode()

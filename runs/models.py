@@ -28,7 +28,8 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def overdue(self) -> "RunQuerySet":
         """Past their deadline and in nobody's hands. A held run waits for its operator; its deadline counts on release."""
-        return self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING))
+        learning = models.Q(status=Status.QUEUED, doubt_at__isnull=False)  # a worker ends it, once it knows of its effect
+        return self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING)).exclude(learning)
 
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""

@@ -18,6 +18,17 @@ class SchemaForm(forms.Form):
     schema: Mapping[str, Any] = {}
     csv_fields: frozenset[str] = frozenset()
 
+    def __init__(self, *args: Any, initial: Mapping[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name, value in (initial or {}).items():
+            field = self.fields.get(name)
+            if isinstance(field, JsonField):
+                value = json.dumps(value, ensure_ascii=False, indent=2)
+            elif isinstance(field, forms.CharField) and isinstance(value, str) and ("\n" in value or len(value) > LONG):
+                field.widget = forms.Textarea(attrs={"rows": 4})  # a line of input would swallow the line ends
+            if field is not None:
+                self.initial[name] = value
+
     def values(self) -> dict[str, Any]:
         """Only what was filled in: what is left empty keeps the schema's default."""
         found: dict[str, Any] = {}
@@ -29,7 +40,7 @@ class SchemaForm(forms.Form):
             if uploaded is not None:
                 found[name] = uploaded
             elif isinstance(field, forms.BooleanField) or value not in (None, ""):
-                found[name] = value.isoformat() if isinstance(value, date) else value
+                found[name] = value.isoformat() if isinstance(value, date) else _unix(value)
         return found
 
     def add_errors(self, errors: Mapping[str, str]) -> None:
@@ -157,6 +168,11 @@ def _text_field(part: Mapping[str, Any], common: dict[str, Any]) -> forms.Field:
     long = length is None or length > LONG
     widget = forms.Textarea(attrs={"rows": 3}) if long and length is not None else forms.TextInput()
     return forms.CharField(max_length=length, strip=False, widget=widget, **common)
+
+
+def _unix(value: Any) -> Any:
+    """Browsers send text with CRLF line ends."""
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 def _lowest(part: Mapping[str, Any], step: int) -> Any:

@@ -89,7 +89,7 @@ def test_a_failed_run_is_tried_again_with_changes_from_its_page(page, make_run, 
     assert retried["detail"]["changed"] == ["answer", "n"]  # what was emptied counts as changed
     worker(run)
     assert Run.objects.get(pk=run.pk).status == "succeeded"
-    assert page("dave").get(address).status_code == 302
+    assert page("dave").get(address).status_code == 403
     assert page("mallory").get(address).status_code == 404
 
 

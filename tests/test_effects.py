@@ -101,6 +101,8 @@ def test_partly_is_kept_and_the_rest_is_done(make_run, worker):
     run = make_run("t-effect")
     lose(run)
     worker(run)
+    assert (acts(), Run.objects.get(pk=run.pk).status) == (0, "queued")  # what is done is kept first
+    worker(run)
     run.refresh_from_db()
     assert (run.status, acts()) == ("succeeded", 1)
     assert run.checkpoints.filter(step="act").count() == 2

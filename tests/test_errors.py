@@ -11,20 +11,31 @@ REQUEST = httpx.Request("POST", "http://example.invalid/")
 
 @pytest.mark.parametrize(
     "status, kind", [(200, None), (302, None), (400, Permanent), (404, Permanent), (408, Transient), (409, Permanent),
-                     (429, Transient), (500, Ambiguous), (502, Ambiguous), (503, Transient), (504, Ambiguous)],
+                     (429, Transient), (500, Ambiguous), (502, Ambiguous), (503, Ambiguous), (504, Ambiguous)],
 )  # fmt: skip
 def test_a_status_says_what_is_certain(status, kind):
     found = from_http(httpx.Response(status, request=REQUEST))
     assert found is None if kind is None else type(found) is kind
 
 
-@pytest.mark.parametrize("header, wait", [("7", 7.0), ("0", 0.0), ("rubbish", None), ("", None), ("-3", None)])
+@pytest.mark.parametrize(
+    "header, wait",
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("rubbish", None),
+        ("", None),
+        ("-3", None),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", None),
+    ],
+)
 def test_retry_after_is_honoured(header, wait):
     found = from_http(httpx.Response(429, headers={"Retry-After": header}, request=REQUEST))
     assert isinstance(found, Transient) and found.retry_after == wait
 
 
 def test_a_retry_after_in_the_past_is_now():
+    assert isinstance(from_http(httpx.Response(503, headers={"Retry-After": "2"}, request=REQUEST)), Transient)
     found = from_http(httpx.Response(503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, request=REQUEST))
     assert isinstance(found, Transient) and found.retry_after == 0.0
 

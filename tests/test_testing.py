@@ -62,9 +62,15 @@ def test_a_lost_reply_is_verified_and_not_repeated():
 
 def test_a_crash_is_charged_to_no_attempt():
     flows.script["verify"] = "not"
-    played = play(flows.effect, {}, fail={"act": [crash(), crash(after=True), crash(), crash()]})
+    played = play(flows.effect, {}, fail={"act": [crash(), crash(after=True)]})
     assert played.status == "succeeded"
-    assert [attempt for step, attempt in played.attempts if step == "act"] == [1, 2, 3, 4, 5]
+    assert [attempt for step, attempt in played.attempts if step == "act"] == [1, 2, 3]
+
+
+def test_three_crashes_in_one_step_are_poison():
+    flows.script["verify"] = "not"
+    played = play(flows.effect, {}, fail={"act": [crash(), crash(), crash()]})
+    assert (played.status, played.error and played.error.type) == ("failed", "Poison")
 
 
 def test_an_unknown_outcome_asks_and_the_answer_counts():

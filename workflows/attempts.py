@@ -52,7 +52,7 @@ def run_step(step: Step, state: State, ctx: Ctx, call: Call) -> Result | Failure
     return _normal(outcome, step)
 
 
-def failure(error: Exception, step: Step) -> Failure:
+def failure(error: BaseException, step: Step) -> Failure:
     certain = isinstance(error, (Transient, Permanent))
     retryable = not isinstance(error, (Permanent, StateInvalid)) and (certain or isinstance(error, step.retry.on))
     text = "".join(traceback.format_exception(error)[-20:])

@@ -41,9 +41,10 @@ class _Response(Protocol):
 def from_http(response: _Response | Exception) -> Exception | None:
     """The error that an HTTP response, or the exception raised instead of one, stands for; None for 2xx and 3xx.
 
-    408, 429 and 503 say that nothing was done (``Retry-After`` is honoured); other 4xx are permanent; other 5xx
-    leave open whether the server acted. Of exceptions, those that say that no connection was made are Transient; a timeout or
-    a broken connection is Ambiguous, for the request may have arrived. Works with httpx, requests and urllib3.
+    408, 429, and a 503 that says when to come back, mean that nothing was done (``Retry-After`` is honoured); other 4xx are
+    permanent; other 5xx leave open whether the server acted, as a proxy's 503 does. Of exceptions, those that say that no
+    connection was made are Transient; a timeout or a broken connection is Ambiguous, for the request may have arrived. Works
+    with httpx, requests and urllib3.
     """
     if isinstance(response, Exception):
         kinds = {kind.__name__ for kind in type(response).__mro__}
@@ -53,8 +54,9 @@ def from_http(response: _Response | Exception) -> Exception | None:
     if code < 400:
         return None
     text = f"HTTP {code}: {response.text[:500]}"
-    if code in (408, 429, 503):
-        return Transient(text, retry_after=_retry_after(response))
+    retry_after = _retry_after(response)
+    if code in (408, 429) or (code == 503 and retry_after is not None):
+        return Transient(text, retry_after=retry_after)
     return Permanent(text) if code < 500 else Ambiguous(text)
 
 
@@ -67,10 +69,10 @@ def _retry_after(response: _Response) -> float | None:
     text = getattr(response.headers, "get", dict[str, str]().get)("retry-after")
     if not text:
         return None
-    if str(text).isdigit():
+    if str(text).isascii() and str(text).isdigit():
         return float(text)
     try:
         until = parsedate_to_datetime(str(text))
-    except ValueError:
+        return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
+    except (TypeError, ValueError):  # no date, or one without a zone
         return None
-    return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())

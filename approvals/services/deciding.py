@@ -14,6 +14,8 @@ from approvals.services.opening import rehash
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
+from workflows import registry
+from workflows import state as states
 
 COMMENT_LIMIT = 10_000  # characters
 
@@ -138,7 +140,7 @@ def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
         "comment": decision.comment,
         "channel": decision.channel,
         "final": final,
-        **({"args": decision.args} if decision.args is not None else {}),
+        **({"args": _shown(run, decision.args)} if decision.args is not None else {}),
         **({"votes": f"{got} of {gate.quorum}"} if gate.quorum > 1 else {}),
     }
     journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, run.attempt, decision.by_name, detail))
@@ -146,3 +148,8 @@ def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
         outcome.close(run, gate, decision)
     else:
         moves.poke_on_commit(run)
+
+
+def _shown(run: Run, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as the journal keeps them: fields that the state marks as secret are masked."""
+    return states.masked(registry.schema(run.workflow, run.version), args)

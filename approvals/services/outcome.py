@@ -82,7 +82,7 @@ def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
         checkpoint(run, workflow, decision.args or {}, joined=True)
         resume(run, workflow.after(run.step) or "end")
     elif decision.verdict == Verdict.NOT_HAPPENED:
-        resume(run, run.step, visit=run.visit, attempt=run.attempt + 1)
+        resume(run, run.step, visit=run.visit, attempt=run.attempt + 1, saved=run.saved)
     else:
         fail(run, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
 

@@ -96,19 +96,25 @@ def retry(
 ) -> Run:  # fmt: skip
     """Go on from the failed step: same visit, same idempotency key. ``changes`` are set in the state first.
 
+    An effect that certainly did not happen is a new visit, with a new key, when its inputs are changed (design.md §10).
+
     An effect that may have acted is verified before it runs. Raises MoveRefused, NotPermitted, InputInvalid.
     """
     run = _locked(run_id, by, reason, seq)
     if not run.can_retry:
         raise moves.MoveRefused(run, "retry")
     saved = totals.spared(run)
+    place: dict[str, Any] = {"attempt": run.attempt + 1}
     if changes:
+        _check_settled(run)
         _change_state(run, changes)
+        if _is_effect(run):
+            place = {"visit": run.visit + 1, "attempt": 1, "saved": None}
     detail = {"reason": reason, "changed": sorted(changes or {}), "saved": saved.as_json()}
-    entry = journal.Entry(Kind.RETRIED, run.step, run.attempt + 1, by.get_username(), detail)
+    entry = journal.Entry(Kind.RETRIED, run.step, place["attempt"], by.get_username(), detail)
     moves.move(
-        run, "retry", entry, error=None, reason="", failures=0, losses=0, attempt=run.attempt + 1, available_at=Now(),
-        deadline_at=deadline_from_now(run), **saved.added(),
+        run, "retry", entry, error=None, reason="", failures=0, losses=0, available_at=Now(),
+        deadline_at=deadline_from_now(run), **place, **saved.added(),
     )  # fmt: skip
     bell.ring_on_commit(run.pk)
     return run
@@ -122,7 +128,7 @@ def set_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
         raise moves.MoveRefused(run, "breakpoint")
     workflow = registry.version(run.workflow, run.version)
     if step not in workflow.steps:
-        raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step!r}"})
+        raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step[:100]!r}"})
     if step not in run.breakpoints:
         _change_breakpoints(run, [*run.breakpoints, step], by, f"breakpoint set before {step}")
     return run
@@ -190,9 +196,22 @@ def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
 
 def _check_changeable(run: Run) -> None:
     """A state may be changed where nobody is looking at it: not in a step, and not behind a gate's proposal."""
+    _check_settled(run)
     if run.status == Status.RUNNING or run.gates.open().filter(visit=run.visit).exists():
         where = "a step is in flight" if run.status == Status.RUNNING else "people are asked about the state as it is"
         raise InputInvalid({"changes": f"the state cannot be changed while {where}; release it without changes"})
+
+
+def _check_settled(run: Run) -> None:
+    """``verify`` looks the effect up by the state that it was given; with another one it would not find what happened."""
+    if run.doubt_at is not None and _is_effect(run):
+        text = f"nobody knows yet whether {run.step!r} happened with the state as it is; go on without changes first"
+        raise InputInvalid({"changes": text})
+
+
+def _is_effect(run: Run) -> bool:
+    workflow = registry.version(run.workflow, run.version)
+    return run.step != "end" and workflow.steps[workflow.current_name(run.step)].is_effect
 
 
 def _change_state(run: Run, changes: dict[str, Any]) -> None:

@@ -6,25 +6,15 @@ from django.db import transaction
 
 from approvals.services.withdrawing import withdraw_all
 from engine.endings import DEADLINE_PASSED
-from runs import bell
-from runs.clock import Now
 from runs.models import Kind, Run
-from runs.moves import Status
 from runs.services import journal, moves
 
 
 @transaction.atomic
 def end_overdue(run_id: uuid.UUID) -> bool:
-    """Fail the run. One whose effect is in doubt is made due instead: a worker learns first what became of it.
-
-    False: it is not overdue any more, or that worker will end it.
-    """
+    """Fail the run. False: it is not overdue any more; or its effect is in doubt, and a worker ends it once it knows."""
     run = moves.lock(run_id)
     if not Run.objects.overdue().filter(pk=run.pk).exists():
-        return False
-    if run.status == Status.QUEUED and run.doubt_at is not None:
-        if Run.objects.filter(pk=run.pk, available_at__gt=Now()).update(available_at=Now()):
-            bell.ring_on_commit(run.pk)
         return False
     withdraw_all(run, by="policy", reason="the run's deadline has passed")
     error = {

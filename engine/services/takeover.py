@@ -14,6 +14,7 @@ from runs.models import Kind, Run
 from runs.moves import Status
 from runs.services import journal, moves
 from workflows import registry
+from workflows.errors import StepGone
 
 POISON = 3  # workers lost in one visit
 
@@ -48,14 +49,16 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
     if (run.status, run.worker, run.claim) != (Status.RUNNING, worker, claim) or _is_held(worker):
         return False
     began = run.step_started_at is not None
-    charged = run.step_started_at is not None and run.step_started_at > _up_since()  # else the database took the worker along
+    in_doubt = run.doubt_at is not None  # it was asking, or about to ask, what became of an effect
+    # else the database took the worker along
+    charged = (began or in_doubt) and (run.step_started_at or run.updated_at) > _up_since()
     losses = run.losses + charged
     saved = totals.spared(run)
-    transaction.on_commit(metrics.LEASE_LOSSES.inc, robust=True)
+    transaction.on_commit(metrics.count_lease_loss, robust=True)
     detail = {"in_flight": began, "losses": losses, "saved": saved.as_json()}
     entry = journal.Entry(Kind.WORKER_LOST, run.step, run.attempt, "holdfast", detail, run.step_started_at)
-    if not began:
-        moves.move(run, "put_back", entry, available_at=Now(), **saved.added())
+    if not began and losses < POISON:
+        moves.move(run, "put_back", entry, available_at=Now(), losses=losses, **saved.added())
     elif losses >= POISON:
         text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"
         error = {"type": "Poison", "message": text, "step": run.step, "attempt": run.attempt, "retryable": True}
@@ -67,7 +70,7 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
             run, "put_back", entry, available_at=Now(), attempt=run.attempt + 1, losses=losses,
             doubt_at=Now(), doubt_reason="its worker was lost", **saved.added(),
         )  # fmt: skip
-    if run.requested and not (began and _is_effect(run)):
+    if run.requested and not ((began or in_doubt) and _is_effect(run)):
         endings.stop_as_requested(run)
     else:  # an effect in flight is verified before a request is honoured
         bell.ring_on_commit(run.pk)
@@ -82,10 +85,10 @@ def take_over_if_lost(run_id: uuid.UUID) -> bool:
 
 def _is_effect(run: Run) -> bool:
     try:
-        step = registry.version(run.workflow, run.version).steps.get(run.step)
-    except registry.WorkflowUnknown:
+        workflow = registry.version(run.workflow, run.version)
+        return run.step != "end" and workflow.steps[workflow.current_name(run.step)].is_effect
+    except (registry.WorkflowUnknown, StepGone):
         return False
-    return step is not None and step.is_effect
 
 
 def _up_since() -> datetime:

@@ -31,7 +31,7 @@ def hold(workflow: str, *, by: Any, reason: str = "") -> WorkflowHold:
     try:
         with transaction.atomic():
             held = WorkflowHold.objects.create(workflow=workflow, reason=reason, by=by.get_username())
-            _poke_on_commit(workflow)
+            _touch(workflow)
             return held
     except IntegrityError:
         raise HoldRefused(f"{workflow} is held already") from None
@@ -49,11 +49,16 @@ def release(workflow: str, *, by: Any, reason: str = "") -> None:
     due = Run.objects.filter(workflow=workflow, status=Status.QUEUED, available_at__lte=Now()).order_by("available_at")
     for run_id in due.values_list("pk", flat=True)[:RUNG]:
         bell.ring_on_commit(run_id)
-    _poke_on_commit(workflow)
+    _touch(workflow)
 
 
-def _poke_on_commit(workflow: str) -> None:
-    """Live pages of its newest runs look again; the others do with their next change."""
-    runs = Run.objects.filter(workflow=workflow).unfinished().order_by("-created_at")
-    for run_id in runs.values_list("pk", flat=True)[:RUNG]:
+def _touch(workflow: str) -> None:
+    """Give the runs that are about to start a step a new version of their row.
+
+    A boundary or a claim that has asked already, and not committed yet, is waited for; one that waits for the row asks again
+    when it has it, and by then the hold is committed. Live pages look again too.
+    """
+    runs = Run.objects.filter(workflow=workflow, status__in=(Status.RUNNING, Status.QUEUED))
+    runs.update(updated_at=Now())
+    for run_id in runs.order_by("-created_at").values_list("pk", flat=True)[:RUNG]:
         transaction.on_commit(partial(poke.run_changed, run_id), robust=True)

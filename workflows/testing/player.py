@@ -12,13 +12,14 @@ from workflows import codec
 from workflows import state as states
 from workflows.answers import Ask, Happened, NotHappened, Partly, Unknown
 from workflows.attempts import Failure, Result, failure, run_step
-from workflows.context import Branch, Ctx, Decision
+from workflows.context import Branch, Ctx, Decision, checked_level, checked_saved, checked_usage
 from workflows.definition import Gate, Step, Workflow, takes
 from workflows.keys import visit_key
 from workflows.state import Replace, State, StateInvalid
 from workflows.testing.script import Answer, Decide, Fail, Fault, Played, WorkerLost
 
 S = TypeVar("S", bound=State)
+POISON = 3  # workers lost in one visit
 LOOKS = 5  # of an effect with confirm, until it is given up
 
 
@@ -42,14 +43,15 @@ class _Context(Ctx):
         """Nobody watches."""
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
+        checked_level(level)
         codec.dumps(fields)
         self.run.played.logs.append(message)
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
-        self.run.played.cost_usd += float(cost_usd)
+        self.run.played.cost_usd += float(checked_usage(input_tokens, output_tokens, cost_usd)[2])
 
     def save(self, value: Any) -> None:
-        self.run.saved = self.saved = codec.loads(codec.dumps(value))
+        self.run.saved = self.saved = codec.loads(checked_saved(value))
 
 
 class Player(Generic[S]):
@@ -72,16 +74,20 @@ class Player(Generic[S]):
         while self.played.status == "running":
             if self.step == "end":
                 self.played.status = "succeeded"
-            elif self.visit > self.workflow.max_steps:
+            elif self.is_over_limit():
                 self.played.status = "held" if self.workflow.on_limit == "hold" else "failed"
             else:
                 self.one_step(self.workflow.steps[self.step])
         self.played.state = self.state
         return self.played
 
+    def is_over_limit(self) -> bool:
+        most = self.workflow.max_cost_usd
+        return self.visit > self.workflow.max_steps or (most is not None and self.played.cost_usd >= most)
+
     def come_to(self, step: str) -> None:
         """A new visit."""
-        self.step, self.visit, self.attempt, self.failures = step, self.visit + 1, 1, 0
+        self.step, self.visit, self.attempt, self.failures, self.losses = step, self.visit + 1, 1, 0, 0
         self.doubt, self.saved = False, None
         self.last_decision, self.next_decision = self.next_decision, None
 
@@ -89,14 +95,14 @@ class Player(Generic[S]):
         ctx = _Context(self)
         if isinstance(step, Gate):
             return self.gate(step, ctx)
-        if step.approved_by is not None and not self.is_approved(step.approved_by, ctx):
-            self.forced = step.approved_by
-            return self.come_to(step.approved_by)
         if (step.is_effect and self.doubt) or (step.check_first and self.attempt == 1):
             return self.settle(step, ctx)
         return self.try_step(step, ctx)
 
     def try_step(self, step: Step, ctx: _Context) -> None:
+        if step.approved_by is not None and not self.is_approved(step.approved_by, ctx):
+            self.forced = step.approved_by
+            return self.come_to(step.approved_by)
         self.played.attempts.append((step.name, self.attempt))
         outcome = run_step(step, self.state, ctx, lambda function, args: self.call(step, function, args))
         if isinstance(outcome, Failure):
@@ -124,7 +130,9 @@ class Player(Generic[S]):
     def failed(self, step: Step, failed: Failure) -> None:
         self.doubt = step.is_effect and not failed.certain
         if failed.type == WorkerLost.__name__:
-            self.attempt += 1
+            self.attempt, self.losses = self.attempt + 1, self.losses + 1
+            if self.losses == POISON:
+                self.end("failed", Failure("Poison", f"{POISON} workers were lost in this step", "", retryable=False))
         elif not self.doubt and (not failed.retryable or self.failures + 1 >= step.retry.attempts):
             self.end("failed", failed)
         else:
@@ -139,7 +147,7 @@ class Player(Generic[S]):
         elif may_try and self.failures >= step.retry.attempts:
             self.end("failed", Failure("AttemptsUsedUp", "no attempt is left", "", retryable=False))
         elif isinstance(answer, Partly):
-            self.doubt = False
+            self.doubt, self.attempt = False, self.attempt + 1
             self.apply(answer.updates, step)
         elif may_try:
             self.try_step(step, ctx)
@@ -164,7 +172,7 @@ class Player(Generic[S]):
         if answer.verdict == "happened":
             self.commit(Result(answer.args or {}), step)
         elif answer.verdict == "not_happened":
-            self.doubt, self.attempt = False, self.attempt + 1
+            self.doubt, self.attempt, self.failures, self.losses = False, self.attempt + 1, 0, 0
         else:
             self.end("failed", Failure("GateFailed", answer.comment, "", retryable=False))
 
@@ -180,6 +188,10 @@ class Player(Generic[S]):
         proposal = self.call(gate, gate.function, (self.state, ctx))
         if isinstance(proposal, Failure):
             return self.failed(gate, proposal)
+        missing = [name for name in proposal.context if name not in self.values]
+        if missing:
+            text = f"{missing[0]}: the proposal's context names no field of the state"
+            return self.failed(gate, Failure("BadProposal", text, "", retryable=False))
         answer = self.answer(gate.name, proposal)
         if answer is None:
             return None
@@ -200,20 +212,23 @@ class Player(Generic[S]):
 
     def asks(self, asks: tuple[Ask, ...], step: Step) -> None:
         keys = [ask.key or ("ask" if len(asks) == 1 else f"ask-{number}") for number, ask in enumerate(asks, 1)]
-        target, rejected = asks[0].goto or "next", False
+        rejected: Ask | None = None
+        responded: Ask | None = None
         for key, ask in zip(keys, asks, strict=True):
             answer = self.answer(key, ask.proposal)
             if answer is None:
                 return
             self.decided(key, answer, (ask.proposal.action_as_json() or {}).get("args"))
-            if answer.verdict == "reject" and ask.on_reject != "next":
-                target, rejected = ask.on_reject, ask.on_reject == "end"
-            elif answer.verdict == "respond":
-                target = ask.on_respond or "next"
-        if rejected:
+            rejected = ask if answer.verdict == "reject" and rejected is None else rejected
+            responded = ask if answer.verdict == "respond" and responded is None else responded
+        if rejected is not None and rejected.on_reject == "end":
             self.played.status = "rejected"
+        elif rejected is not None and rejected.on_reject != "next":
+            self.leave(rejected.on_reject, step)
+        elif responded is not None:
+            self.leave(responded.on_respond or "next", step)
         else:
-            self.leave(target, step)
+            self.leave(asks[0].goto or "next", step)
 
     def answer(self, key: str, asked: Any) -> Answer | None:
         """The next scripted answer of a gate; None: nobody answers, and the run waits."""
@@ -233,7 +248,8 @@ class Player(Generic[S]):
         gate = self.workflow.steps[name]
         assert isinstance(gate, Gate)
         if name not in self.approved:
-            return gate.when is not None and self.call(gate, gate.when, (self.state, ctx), faulty=False) is False
+            needed = True if gate.when is None else self.call(gate, gate.when, (self.state, ctx), faulty=False)
+            return not isinstance(needed, Failure) and not needed
         verdict, args = self.approved[name]
         return verdict in ("approve", "edit") and states.agrees(type(self.state), args, self.values)
 
