@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection
+from django.db import connection, connections
 from psycopg.pq import TransactionStatus
 
 from engine import timelimit
@@ -56,7 +56,7 @@ def _open_transactions() -> tuple[int, bool]:
 
 
 def _awaited(value: Any) -> Any:
-    """A loop of its own in this thread; ``ctx`` may use the database there, for nothing else runs on the loop's thread."""
+    """A loop of its own in this thread; ``ctx`` may use the database in it, for nothing else waits on the loop."""
     known = os.environ.get(ASYNC_UNSAFE)
     os.environ[ASYNC_UNSAFE] = "1"
     try:
@@ -74,4 +74,7 @@ def _abandon_query() -> None:
 
 
 async def _await(value: Any) -> Any:
-    return await value
+    try:
+        return await value
+    finally:
+        connections.close_all()  # Django gives async code connections of its own

@@ -74,6 +74,10 @@ def _connection() -> psycopg.Connection[Any]:
     connection.ensure_connection()
     raw: psycopg.Connection[Any] | None = connection.connection
     assert raw is not None
+    if not raw.autocommit and raw.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        result = raw.pgconn.exec_(b"BEGIN")  # a cursor would have begun Django's transaction with its first statement
+        if result.status not in _GOOD:
+            raise _error(raw, result)
     return raw
 
 

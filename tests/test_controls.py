@@ -7,7 +7,7 @@ import pytest
 from django.db import connections, transaction
 
 from checkpoints import store
-from engine import boundary, claim
+from engine import boundary, claim, endings
 from engine.services import controls, deadlines, takeover, workflow_holds
 from engine.services.starting import InputInvalid
 from engine.sweeper import Sweeper
@@ -227,3 +227,44 @@ def test_a_database_that_took_the_worker_along_is_not_the_steps_fault(make_run, 
         die(held)
         assert takeover.take_over(run.pk, key, claim_)
     assert (fresh(run).status, fresh(run).losses, fresh(run).attempt) == ("queued", 0, 6)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hold_waits_for_the_boundary_that_has_asked_already(make_run, people):
+    """The boundary has seen no hold and is about to commit: the hold commits after it, and the step had started before."""
+    run = make_run()
+    mine = taken(run)
+
+    def hold():
+        workflow_holds.hold("t-line", by=people.alice)
+        connections.close_all()
+
+    thread = threading.Thread(target=hold)
+    with transaction.atomic():
+        commit(mine)
+        thread.start()
+        thread.join(0.5)
+        assert not WorkflowHold.objects.exists()
+    thread.join()
+    assert mine.started_at is not None and WorkflowHold.objects.exists()
+
+
+def test_requests_that_cross_are_not_lost(make_run, people):
+    """A hold that is taken back holds nothing; a cancel comes before a breakpoint and before a hold of Holdfast's own."""
+    back, at_breakpoint, held = make_run(), make_run(), make_run()
+    mine = taken(back)
+    controls.hold(back.pk, by=people.alice)
+    commit(mine)
+    controls.release(back.pk, by=people.alice)
+    endings.honour(mine)
+    assert fresh(back).status == "queued"
+    controls.set_breakpoint(at_breakpoint.pk, by=people.alice, step="two")
+    mine = taken(at_breakpoint)
+    commit(mine)
+    controls.cancel(at_breakpoint.pk, by=people.alice)
+    endings.stop_at_breakpoint(mine)
+    assert fresh(at_breakpoint).status == "cancelled"
+    mine = taken(held)
+    controls.cancel(held.pk, by=people.alice)
+    endings.hold(mine, "its step is gone")
+    assert fresh(held).status == "cancelled"

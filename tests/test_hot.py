@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from runs import hot
 from runs.models import Run
@@ -38,6 +38,15 @@ def test_a_run_goes_its_way_behind_a_pooler_too(prepares, make_run, worker):
     run = make_run()
     assert worker(run)
     assert Run.objects.get(pk=run.pk).status == "succeeded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_statement_of_a_transaction_begins_it(prepares, make_run):
+    run = make_run()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        assert hot.one("UPDATE runs_run SET seq = 7 WHERE id = %(run)s RETURNING seq", {"run": run.pk}) == (7,)
+        raise ZeroDivisionError
+    assert Run.objects.get(pk=run.pk).seq == 0
 
 
 @pytest.mark.django_db(transaction=True)
