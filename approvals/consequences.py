@@ -20,8 +20,9 @@ def consequences(gate: Gate) -> dict[str, str]:
     if gate.kind == GateKind.OUTCOME:
         found = {
             Verdict.HAPPENED: f"{_goes_on(workflow, following)} Nothing is sent again.",
-            Verdict.NOT_HAPPENED: f"“{gate.step}” runs again, with the same idempotency key.",
-            Verdict.FAIL: "The run ends as failed. Nothing more happens.",
+            Verdict.NOT_HAPPENED: f"“{gate.step}” runs again and changes the world outside. If it did happen after all, and "
+            "the other side ignores the idempotency key, it happens twice.",
+            Verdict.FAIL: "The run ends as failed. Nothing more happens; an operator's retry would ask this again.",
         }
     else:
         found = {

@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST
 
 from approvals.consequences import consequences
 from approvals.models import Gate, GateKind, GateStatus, Verdict
@@ -45,10 +44,11 @@ def gate_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     """Decide. A lost race shows the gate as it now is, with 409; what was typed stays."""
     gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
+    if request.method != "POST":  # after signing in again; nothing was decided
+        return redirect("gate-detail", gate_id=gate_id)
     verdict, args = request.POST.get("verdict", ""), None
     form = _form(gate, request.POST if verdict in (Verdict.EDIT, Verdict.HAPPENED) else None)
     if verdict in (Verdict.EDIT, Verdict.HAPPENED):

@@ -214,11 +214,14 @@ class Placed(Protocol):
 
 def write_change(
     run: Placed, schema_version: int, change: Change | None, since: Since, *, usage: Any = None, logs: str | None = None,
-    started_at: Any = None,
+    started_at: Any = None, step: str | None = None,
 ) -> int:  # fmt: skip
-    """Append what was changed (None: nothing) as the checkpoint of the run's current step; its seq."""
+    """Append what was changed (None: nothing) as the checkpoint of the run's current step; its seq.
+
+    ``step=""``: no step made the change, a person did.
+    """
     place: dict[str, Any] = {
-        "step": run.step,
+        "step": run.step if step is None else step,
         "visit": run.visit,
         "attempt": run.attempt,
         "schema_version": schema_version,

@@ -197,8 +197,7 @@ class Stretch:
                 text = f"nobody can tell whether {step.name!r} happened, and it is not approved any more"
                 return endings.fail(self.run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
             if not allowed:
-                self.forced_gate = gate.name
-                return self.commit(Result({}, gate.name), ctx)
+                return self._send_back(gate, ctx)
         outcome = attempt.run_step(step, self.state, ctx)
         if isinstance(outcome, Failure):
             return endings.failed_attempt(self.run, step, outcome, ctx)
@@ -211,6 +210,25 @@ class Stretch:
                 unseen = Failure("Unconfirmed", text, "", retryable=True)
                 return endings.failed_attempt(self.run, step, unseen, ctx, returned=self._printable(outcome.updates))
         return self.commit(outcome, ctx, raised_by=step)
+
+    @insist
+    def _send_back(self, gate: Gate, ctx: RunCtx) -> bool:
+        """What would run is not what was approved: the gate is asked (again), and the journal says that nothing ran."""
+        if not boundary.may_still_start(self.run):
+            return endings.put_back(self.run, "", ctx)
+        text = f"not run: “{gate.name}” is asked, for what would run now is not approved"
+        with boundary.fenced(self.run) as row:
+            entry = journal.Entry(Kind.NOTE, row.step, row.attempt, "", {"text": text})
+            moves.move(
+                row, "advance", entry, step=gate.name, visit=row.visit + 1, attempt=1, failures=0, losses=0, doubt_at=None,
+                doubt_reason="", saved=None, step_started_at=Now(), **endings.spent(row, ctx),
+            )  # fmt: skip
+            row.refresh_from_db()
+        run, self.forced_gate = self.run, gate.name
+        run.step, run.began_as, run.visit, run.attempt, run.failures, run.losses = row.step, row.step, row.visit, 1, 0, 0
+        run.boundary, run.seq, run.requested, run.breakpoints = row.boundary, row.seq, row.requested, row.breakpoints
+        run.doubt_at, run.doubt_reason, run.saved, run.started_at = None, "", None, row.step_started_at
+        return True
 
     # -- gates
 

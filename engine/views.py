@@ -2,12 +2,12 @@
 
 import json
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_POST
 
 from checkpoints import store
 from engine.services import controls, starting
@@ -108,8 +108,7 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _change_page(request, run, form, status=422 if request.method == "POST" else 200)
     service = controls.retry if run.can_retry else controls.release
-    changes = {name: value for name, value in form.values().items() if value != values.get(name)}
-    changes |= {name: "" for name, value in values.items() if value and form.cleaned_data.get(name) == ""}  # emptied
+    changes = _changes(form, values)
     seq = _seen(request)
     try:
         service(run_id, by=request.user, reason=request.POST.get("reason", ""), changes=changes, seq=seq)
@@ -119,6 +118,14 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     except MoveRefused as error:
         return _change_page(request, run, form, status=409, refused=str(error))
     return redirect("run-detail", run_id=run_id)
+
+
+def _changes(form: SchemaForm, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from the state. A field that was emptied is sent as empty text or null, for the schema to judge."""
+    filled = form.values()
+    changes = {name: value for name, value in filled.items() if value != values.get(name)}
+    emptied = [name for name in form.changed_data if name in values and name not in filled]
+    return changes | {name: "" if isinstance(values[name], str) else None for name in emptied if values[name] is not None}
 
 
 def _seen(request: HttpRequest) -> int | None:
@@ -150,11 +157,12 @@ def control_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> HttpResponse:
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
     if control not in {**CONTROLS, **BREAKPOINTS}:
         raise Http404
+    if request.method != "POST":  # after signing in again; nothing was done
+        return redirect("run-detail", run_id=run_id)
     status, refused = 200, ""
     try:
         if control in BREAKPOINTS:
@@ -186,7 +194,15 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
         "may_operate": may_operate,
         "changeable": run.can_retry or (run.can_release and not run.requested and not waits),
         "steps": [] if run.is_final else _steps(run),
+        "next_step": _following(run),
     }
+
+
+def _following(run: Run) -> str:
+    """The step after the one where the run stands, which is where a breakpoint is likeliest wanted."""
+    names = _steps(run)
+    index = names.index(run.step) + 1 if run.step in names else 0
+    return names[index] if index < len(names) else ""
 
 
 def _steps(run: Run) -> list[str]:

@@ -5,7 +5,6 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
 
 from engine.services import workflow_holds
 from engine.services.starting import InputInvalid
@@ -23,9 +22,10 @@ def workflow_list(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def workflow_hold(request: HttpRequest, name: str) -> HttpResponse:
     """Hold the workflow, or release it."""
+    if request.method != "POST":  # after signing in again; nothing was done
+        return redirect("workflow-list")
     move = MOVES.get(request.POST.get("move", ""))
     if move is None:
         raise Http404

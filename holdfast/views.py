@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from django.contrib.auth.decorators import user_passes_test
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -54,7 +55,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return render(request, "error.html", {"title": "Something went wrong here", "text": "It has been logged."}, status=500)
 
 
-@user_passes_test(lambda user: user.is_active and user.is_staff, login_url="sign-in")
+@login_required
 def design(request: HttpRequest) -> HttpResponse:
-    """The living page of the visual language."""
+    """The living page of the visual language, for staff."""
+    if not request.user.is_staff:
+        raise PermissionDenied("This page is for staff.")
     return render(request, "design.html", {"statuses": list(Status), "tokens": TOKENS})

@@ -167,6 +167,10 @@ class Run(models.Model):
         return WorkflowHold.objects.filter(workflow=self.workflow, released_at=None).exists()
 
     @property
+    def workflow_hold(self) -> "WorkflowHold | None":
+        return WorkflowHold.objects.filter(workflow=self.workflow, released_at=None).first()
+
+    @property
     def can_cancel(self) -> bool:
         return not self.is_final and self.requested != Requested.CANCEL
 

@@ -15,6 +15,7 @@ LONG = 200  # characters from which a text gets a larger box
 class SchemaForm(forms.Form):
     """Fields are made by ``form_for``. After ``is_valid``, ``values()`` is plain JSON in the schema's types."""
 
+    prefix = "field"  # a page's own inputs (reason, comment, version …) can never be taken for a field of the schema
     schema: Mapping[str, Any] = {}
     csv_fields: frozenset[str] = frozenset()
 

@@ -29,7 +29,7 @@ def duration(milliseconds: float | None) -> str:
 
 def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if not entry["step"]:
-        return "the run was created with this input"
+        return "the run was created with this input" if entry["seq"] == 0 else "the state was changed by hand"
     if detail.get("gate") == "passed":
         return "nobody had to be asked"
     return "" if detail["changed"] else "done"
@@ -39,7 +39,7 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     error = detail["error"]
     text = f"attempt {entry['attempt']} failed: {error['type']}: {error['message'][:500]}"
     if detail.get("in_doubt"):
-        text += f" · it may have happened: asked in {words(detail['retry_in'])}"
+        text += f" · it may have happened: looked up in {words(detail['retry_in'])}"
     elif "retry_in" in detail:
         text += f" · next try after {words(detail['retry_in'])} (attempt {entry['attempt'] + 1})"
     return text
@@ -75,8 +75,10 @@ def _released(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     reason = f" ({detail['reason'][:300]})" if detail.get("reason") else ""
-    later = f"; too early to believe, asked again in {words(detail['asked_again_in'])}" if detail["asked_again_in"] else ""
-    return f"asked whether it had happened: {detail['answer']}{reason}{later}"
+    later = f"; too early to believe, looked up again in {words(detail['asked_again_in'])}" if detail["asked_again_in"] else ""
+    said = {"happened": "it had happened, nothing is sent again", "not happened": "it had not happened",
+            "partly": "part of it had happened, the rest is done", "unknown": "nobody can tell"}  # fmt: skip
+    return f"looked up: {said.get(detail['answer'], detail['answer'])}{reason}{later}"
 
 
 def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
@@ -122,6 +124,6 @@ _WORDS: dict[str, Any] = {
     "released": _released,
     "cancelled": _because("cancelled"),
     "retried": _retried,
-    "note": lambda entry, detail: detail.get("text", "") + (f": {detail['reason']}" if detail.get("reason") else ""),
+    "note": lambda entry, detail: str(detail.get("text", "")) + (f": {detail['reason']}" if detail.get("reason") else ""),
     "ended": _ended,
 }

@@ -78,10 +78,14 @@ def test_a_failed_run_is_tried_again_with_changes_from_its_page(page, make_run, 
     worker(run)
     alice, address = page("alice"), f"/runs/{run.pk}/changes/"
     shown = alice.get(address).content.decode()
-    assert 'name="n"' in shown and "Retry with these changes" in shown
+    assert 'name="field-n"' in shown and "Retry with these changes" in shown
     seq = Run.objects.get(pk=run.pk).seq
-    given = {"n": "1", "total": "0", "log": "[]", "until": "3", "amount": "0", "answer": "", "seq": seq}
-    assert alice.post(address, {**given, "n": "many"}).status_code == 422
+    typed = {"n": "1", "total": "0", "log": "[]", "until": "3", "amount": "0", "answer": ""}
+    given: dict[str, object] = {f"field-{name}": value for name, value in typed.items()}
+    given |= {"seq": seq, "reason": "typed wrongly"}
+    assert alice.post(address, {**given, "field-n": "many"}).status_code == 422
+    emptied = alice.post(address, {**given, "field-until": ""})
+    assert emptied.status_code == 422 and b"valid integer" in emptied.content  # said, and not passed over
     assert alice.post(address, {**given, "seq": seq - 1}).status_code == 409
     assert Run.objects.get(pk=run.pk).status == "failed"
     assert alice.post(address, given).status_code == 302
@@ -120,8 +124,8 @@ def test_an_outcome_gate_shows_what_is_known_and_takes_what_was_returned(page, m
                  "It did not: run it again", "Fail the run"):  # fmt: skip
         assert text in shown
     seen = {"version": gate.version, "proposal_hash": gate.proposal_hash}
-    assert alice.post(address + "decisions/", {"verdict": "happened", "total": "many", **seen}).status_code == 422
-    assert alice.post(address + "decisions/", {"verdict": "happened", "answer": "r-9", **seen}).status_code == 302
+    assert alice.post(address + "decisions/", {"verdict": "happened", "field-total": "many", **seen}).status_code == 422
+    assert alice.post(address + "decisions/", {"verdict": "happened", "field-answer": "r-9", **seen}).status_code == 302
     worker(run)
     assert Run.objects.get(pk=run.pk).checkpoints.get(step="act").values()["answer"] == "r-9"
 

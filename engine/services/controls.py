@@ -222,4 +222,4 @@ def _change_state(run: Run, changes: dict[str, Any]) -> None:
         change = states.apply(workflow.state.parse(loaded.values), loaded.values, updates)
     except states.StateInvalid as error:
         raise InputInvalid({f"changes.{name}": text for name, text in error.errors.items()}) from None
-    store.write_change(run, workflow.state.schema_version, change, loaded.since)
+    store.write_change(run, workflow.state.schema_version, change, loaded.since, step="")

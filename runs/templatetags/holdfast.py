@@ -37,6 +37,7 @@ ENTRY_MARKS = {
     "gate_opened": "◆",
     "decided": "◆",
     "held": "‖",
+    "note": "✎",
     "ended": "■",
 }
 
