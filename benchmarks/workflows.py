@@ -76,8 +76,8 @@ for _name in ("first", "second", "third", "fourth", "fifth"):
     recovery.step(name=_name)(_watched)
 
 
-COST_STEPS, STEP_SECONDS, FAILS = 5, 0.05, 0.2
-SEVEN = Retry(attempts=7, backoff=0)
+COST_STEPS, STEP_SECONDS, FAILS = 5, 0.2, 0.2
+TWELVE = Retry(attempts=12, backoff=0)
 
 
 class Priced(State):
@@ -95,7 +95,7 @@ def _pay_for(ctx: Ctx, draw: str) -> None:
 restart = Workflow("bench-restart", state=Priced, version="1")
 
 
-@restart.step(retry=SEVEN)
+@restart.step(retry=TWELVE)
 def all_five(state: Priced, ctx: Ctx) -> None:
     for number in range(COST_STEPS):
         _pay_for(ctx, f"{state.seed}/{number}/{ctx.attempt}")
@@ -109,7 +109,7 @@ def _one_of_five(state: Priced, ctx: Ctx) -> None:
 
 
 for _number in range(COST_STEPS):
-    resume.step(name=str(_number), retry=SEVEN)(_one_of_five)
+    resume.step(name=str(_number), retry=TWELVE)(_one_of_five)
 
 
 @shared_task(name="bench.bare", ignore_result=True)
