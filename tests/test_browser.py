@@ -211,3 +211,18 @@ def test_an_operator_says_on_a_phone_what_happened(sign_in, stack):
     done = stack.finish(run, stack.api("alice"))
     assert (done["status"], done["output"]["receipt"]) == ("succeeded", "r-17")
     assert httpx.get(stack.sandbox + "/counts").json()["letter"][given["to"]] == 1
+
+
+def test_a_dialog_stays_open_while_the_run_moves_on(sign_in, stack):
+    alice = sign_in("alice")
+    given = {"question": "Who keeps bees?", "pace": 0.5}
+    run = stack.api("alice").post("/api/runs", json={"workflow": "research", "input": given}).json()["id"]
+    alice.goto(f"/runs/{run}/")
+    alice.get_by_role("button", name="Cancel").click()
+    alice.locator("#cancel-reason").fill("because of the bees")
+    stack.api("alice").post(f"/api/runs/{run}/hold", json={})
+    expect(alice.locator("#run-header")).to_contain_text("held", timeout=10_000)
+    expect(alice.locator("#cancel-reason")).to_have_value("because of the bees")
+    alice.locator("#cancel-dialog").get_by_role("button", name="Keep as it is").click()
+    expect(alice.get_by_role("button", name="Release", exact=True)).to_be_visible()
+    stack.api("alice").post(f"/api/runs/{run}/cancel", json={})

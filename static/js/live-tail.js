@@ -38,6 +38,13 @@ document.addEventListener("htmx:ws:close", (event) => {
   setTimeout(connectAgain, Math.min(10_000, 300 * 2 ** tries++) * (0.7 + Math.random() * 0.6));
 });
 
+// The controls fetch themselves again; not under somebody who is writing a reason, but as soon as that dialog closes.
+function runMoved() {
+  const dialog = document.querySelector("#run-controls :popover-open");
+  if (!dialog) return htmx.trigger(document.body, "run-moved");
+  dialog.addEventListener("toggle", ({ newState }) => { if (newState === "closed") runMoved(); }, { once: true });
+}
+
 document.addEventListener("htmx:before:ws:message", (event) => {
   heard = Date.now();
   asOf = new Date().toLocaleTimeString();
@@ -48,7 +55,7 @@ document.addEventListener("htmx:before:ws:message", (event) => {
   if (message.status && element.dataset.tail === "run") {
     const before = element.dataset.status;
     element.dataset.status = message.status;
-    if (before !== undefined && before !== message.status) setTimeout(() => htmx.trigger(document.body, "run-moved"));
+    if (before !== undefined && before !== message.status) setTimeout(runMoved);
   }
   if (message.seq !== undefined) element.dataset.after = message.seq;
   document.dispatchEvent(new CustomEvent("holdfast:message", { detail: message }));
