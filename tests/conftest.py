@@ -156,7 +156,7 @@ def together(count: int, act: Callable[[int], Any]) -> list[Any]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """One whole Holdfast for all tests that need real workers, sockets or a browser."""
-    running = Stack(HOLDFAST_APPS="acme").start()
+    running = Stack(HOLDFAST_APPS="acme", HOLDFAST_SLOTS="2").start()
     yield running
     running.stop()
 

@@ -180,7 +180,7 @@ def test_the_design_page_is_for_staff(sign_in, stack):
 
 def test_a_worker_is_killed_from_its_card_and_the_page_tells_the_rest(sign_in, stack):
     alice = sign_in("alice")
-    given = {"question": "Who keeps bees?", "pace": 1.0}
+    given = {"question": "Who keeps bees?", "pace": 0.8}
     run = stack.api("alice").post("/api/runs", json={"workflow": "research", "input": given}).json()["id"]
     alice.goto(f"/runs/{run}/")
     expect(alice.locator("#journal .entry")).to_have_count(3, timeout=15_000)  # two finished steps
@@ -191,10 +191,10 @@ def test_a_worker_is_killed_from_its_card_and_the_page_tells_the_rest(sign_in, s
     expect(alice.locator("#run-header")).to_contain_text("Resuming saved")
     expect(alice.locator("#journal")).to_contain_text("killed its worker")
     alice.get_by_role("button", name="Hold before…").click()
-    alice.get_by_label("Step", exact=True).select_option("sure")
+    alice.get_by_label("Step", exact=True).select_option("weigh")
     alice.get_by_role("button", name="Hold before it").click()
     expect(alice.locator("#run-header")).to_contain_text("Holds before", timeout=10_000)
-    expect(alice.locator("#run-header")).to_contain_text("breakpoint before sure", timeout=30_000)
+    expect(alice.locator("#run-header")).to_contain_text("breakpoint before weigh", timeout=30_000)
     stack.api("alice").post(f"/api/runs/{run}/cancel", json={})
 
 

@@ -276,7 +276,7 @@ def test_the_life_of_a_run(people, monkeypatch):
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=10 * min(thorough, 5), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
+            max_examples=8 * min(thorough, 6), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

@@ -130,8 +130,8 @@ def test_a_long_poll_answers_when_the_gate_opens(stack):
 
 def test_a_stop_in_the_middle_of_a_step_is_charged_to_nothing(stack):
     alice = stack.api("alice")
-    run = start(alice, "research", question="What is a checkpoint?", pace=1.5)
-    time.sleep(2.5)
+    run = start(alice, "research", question="What is a checkpoint?", pace=0.6)
+    time.sleep(1.5)
     os.kill(stack.worker_of(stack.worker_process(run)), signal.SIGTERM)
     assert stack.finish(run, alice)["status"] == "succeeded"
     entries = journal(alice, run)
