@@ -4,43 +4,15 @@ A run is claimed and carried through ``--steps`` steps as a run worker does it: 
 loop of runs alone is timed; the runs are created before.
 """
 
-import argparse
 import json
 import os
 import secrets
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
 
-WARM_UP_RUNS = 5
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in {"runs": 40, "steps": 5, "size": 1024, "rounds": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--change", choices=["rewrite", "small"], default="rewrite", help="what a step changes")
-    parser.add_argument("--go-at", type=float, default=0.0, metavar="UNIX_TIME", help="when the timed part starts")
-    return parser.parse_args()
-
-
-def measure(args: argparse.Namespace, start: Callable[[int], list[Any]], carry_on: Callable[[Any], Any]) -> dict[str, Any]:
-    for run in start(WARM_UP_RUNS):
-        carry_on(run)
-    rounds = [start(args.runs) for _ in range(args.rounds)]
-    time.sleep(max(0.0, args.go_at - time.time()))
-    rates, started_at = [], time.time()
-    for runs in rounds:
-        began = time.perf_counter()
-        for run in runs:
-            assert carry_on(run)
-        rates.append(args.runs * args.steps / (time.perf_counter() - began))
-    return {"steps_per_second": round(statistics.median(rates), 1), "started_at": started_at, "ended_at": time.time()}
+from benchmarks.peers.measuring import WARM_UP_RUNS, arguments, measure
 
 
 def main() -> None:
-    args = arguments()
+    args = arguments(__doc__).parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "holdfast.settings")
     import logging
 
@@ -58,11 +30,14 @@ def main() -> None:
     workflows.payloads[:] = [secrets.token_hex(args.size // 2 + 1)[: args.size] for _ in range(args.steps + 1)]
     given = {"payload": workflows.payloads[0], "steps": args.steps, "rewrites": args.change == "rewrite"}
 
-    def start(count: int) -> list[Any]:
-        return [starting.start(workflow="bench-durable", input=given, by=user)[0].pk for _ in range(count)]
-
+    count = WARM_UP_RUNS + args.rounds * args.runs
     with boundary.silent_bells(), boundary.own_lease():
-        figures = measure(args, start, stretch.advance)
+        runs = iter([starting.start(workflow="bench-durable", input=given, by=user)[0].pk for _ in range(count)])
+
+        def carry_on() -> None:
+            assert stretch.advance(next(runs)), "the run was not due"
+
+        figures = measure(carry_on, args)
     print(json.dumps({"peer": "holdfast", **figures}))
 
 

@@ -61,10 +61,6 @@ class Aftermath:
     saved: dict[str, Any]
 
     @property
-    def saved_ms(self) -> float:
-        return float(self.saved.get("seconds", 0)) * 1000
-
-    @property
     def is_over(self) -> bool:
         return self.went_on_ms is not None
 

@@ -57,7 +57,7 @@ class BreakpointIn(Strict):
 
 
 class NoteIn(Strict):
-    text: Annotated[str, Field(min_length=1, max_length=10_000)]
+    text: Annotated[str, Field(min_length=1, max_length=controls.NOTE_LIMIT)]
 
 
 class Reason(Strict):
@@ -157,39 +157,44 @@ def add_note(request: HttpRequest, run_id: uuid.UUID, body: NoteIn) -> Status[di
 
 @router.get("/workflows", response=WorkflowList, operation_id="list_workflows", tags=["workflows"])
 def list_workflows(request: HttpRequest) -> dict[str, Any]:
-    return {"items": [workflow_as_json(workflow, request.user) for workflow in registry.all_newest()], "next": None}
+    return {"items": described(registry.all_newest(), request.user), "next": None}
 
 
 @router.get("/workflows/{name}", response=WorkflowOut, operation_id="get_workflow", tags=["workflows"])
 def get_workflow(request: HttpRequest, name: str) -> dict[str, Any]:
     """The definition, with its graph and the JSON Schema of its input."""
-    return workflow_as_json(registry.newest(name), request.user)
+    return described([registry.newest(name)], request.user)[0]
 
 
 @router.post("/workflows/{name}/hold", response={202: WorkflowOut}, operation_id="hold_workflow", tags=["workflows"])
 def hold_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
     """No step of any of its runs starts until it is released; a step in flight is finished."""
     workflow_holds.hold(name, by=request.user, reason=body.reason)
-    return Status(202, workflow_as_json(registry.newest(name), request.user))
+    return Status(202, described([registry.newest(name)], request.user)[0])
 
 
 @router.post("/workflows/{name}/release", response={202: WorkflowOut}, operation_id="release_workflow", tags=["workflows"])
 def release_workflow(request: HttpRequest, name: str, body: Reason) -> Status[dict[str, Any]]:
     """Let the workflow's runs go on."""
     workflow_holds.release(name, by=request.user, reason=body.reason)
-    return Status(202, workflow_as_json(registry.newest(name), request.user))
+    return Status(202, described([registry.newest(name)], request.user)[0])
 
 
-def workflow_as_json(workflow: Workflow[Any], user: Any) -> dict[str, Any]:
-    """The definition; its totals only for who may see runs."""
+def described(workflows: list[Workflow[Any]], user: Any) -> list[dict[str, Any]]:
+    """The definitions; their totals only for who may see runs."""
+    names = [workflow.name for workflow in workflows]
+    totals = stats.totals_by_workflow(workflow__in=names) if may(user, "see") else {}
+    held = {row.workflow: row for row in WorkflowHold.objects.open().filter(workflow__in=names)}
+    return [_described(one, held.get(one.name), totals.get(one.name, stats.NOTHING)) for one in workflows]
+
+
+def _described(workflow: Workflow[Any], held: WorkflowHold | None, totals: dict[str, Any]) -> dict[str, Any]:
     graph = workflow.graph()
-    totals = stats.totals_by_workflow(workflow=workflow.name) if may(user, "see") else {}
-    held = WorkflowHold.objects.filter(workflow=workflow.name, released_at=None).first()
     return {
         "name": workflow.name,
         "version": workflow.version,
         "held": held,
-        "totals": totals.get(workflow.name, stats.NOTHING),
+        "totals": totals,
         "steps": graph["nodes"],
         "graph": graph,
         "input_schema": workflow.state.model_json_schema(),

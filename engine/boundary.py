@@ -108,6 +108,10 @@ SELECT seq, requested, NULL, NULL FROM moved
 """
 
 
+def _fence(run: Claimed) -> dict[str, Any]:
+    return {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
+
+
 @functools.cache
 def _ended() -> dict[str, Any]:
     stored = journal.Entry(Kind.ENDED, detail={"status": str(Status.SUCCEEDED)}).stored()
@@ -122,10 +126,7 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     """
     usage = used.as_json()
     values: dict[str, Any] = {
-        "run": run.id,
-        "worker": run.worker,
-        "claim": run.claim,
-        "boundary": run.boundary,
+        **_fence(run),
         "next_step": next_step,
         "step": run.step,
         "visit": run.visit,
@@ -174,8 +175,7 @@ def fenced(run: Claimed) -> Iterator[Run]:
 def save(run: Claimed, value: Any) -> None:
     """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
     statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"
-    fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
-    if hot.one(statement, {**fence, "saved": codec.dumps(value).decode()}) is None:
+    if hot.one(statement, {**_fence(run), "saved": codec.dumps(value).decode()}) is None:
         raise Fenced
     run.saved = value
 
@@ -185,8 +185,7 @@ _MAY_STILL = f"SELECT {MAY_START.format(step='%(step)s::varchar')} FROM runs_run
 
 def may_still_start(run: Claimed) -> bool:
     """Whether the step may begin now, after something that took its time. Raises Fenced."""
-    fence = {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
-    row = hot.one(_MAY_STILL, {**fence, "step": run.step})
+    row = hot.one(_MAY_STILL, {**_fence(run), "step": run.step})
     if row is None:
         raise Fenced
     return bool(row[0])

@@ -53,8 +53,9 @@ class Claimed:
 # The step that the run comes to may start now; otherwise the worker finds out why not (stretch.py).
 MAY_START = """requested = '' AND NOT {step} = ANY(breakpoints)
     AND (deadline_at IS NULL OR deadline_at > holdfast_now()) AND NOT holdfast_held(workflow)"""
-_FREE = "workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"
-_DUE = f"status = 'queued' AND available_at <= holdfast_now() AND {_FREE}"
+# In nobody's hands, and somebody may take it: the sweeper and the metrics ask the same.
+DUE = """status = 'queued' AND available_at <= holdfast_now()
+    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"""
 
 # The row is locked by its id before it is changed, so whoever comes second passes it over.
 _CLAIM = f"""
@@ -66,9 +67,9 @@ FROM ({{which}} FOR NO KEY UPDATE SKIP LOCKED) AS due WHERE run.id = due.chosen
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
     step_started_at, doubt_at, doubt_reason, saved, cost_usd, digest, steps_allowed, cost_allowed, breakpoints, deadline_at
 """
-_HINTED = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE id = %(run)s AND {_DUE}")
-_OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {_DUE} ORDER BY available_at LIMIT 1")
-_OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {_DUE})"
+_HINTED = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE id = %(run)s AND {DUE}")
+_OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT 1")
+_OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {DUE})"
 
 
 class NotTaken(Exception):

@@ -30,23 +30,23 @@ def settle(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
     run = stretch.run
     asked = verify(stretch, step, ctx)
     if asked is None:
-        return endings.put_back(run, "", ctx)
+        return endings.put_back(run, ctx)
     if isinstance(asked.answer, Happened):
         return stretch.commit(Result(asked.answer.updates), ctx, raised_by=step)
     if asked.wait:  # too early to believe: a request may be in flight, or a read stale
-        return endings.put_back(run, "", ctx, after=asked.wait, honours=False)
-    if isinstance(asked.answer, (NotHappened, Partly)):
-        reason, run.doubt_at, run.doubt_reason = run.doubt_reason, None, ""  # settled; the row follows with what comes next
-        if run.failures >= step.retry.attempts:
-            return endings.fail(run, Failure("AttemptsUsedUp", reason, "", retryable=False), ctx)
+        return endings.put_back(run, ctx, after=asked.wait, honours=False)
+    settled, reason = isinstance(asked.answer, (NotHappened, Partly)), run.doubt_reason
+    if settled:
+        run.doubt_at, run.doubt_reason = None, ""  # the row follows with what comes next
+    may_try = settled or step.on_unknown == "retry"
+    if may_try and run.failures >= step.retry.attempts:
+        return endings.fail(run, Failure("AttemptsUsedUp", reason, "", retryable=False), ctx)
     if isinstance(asked.answer, Partly):
         return _keep_part(stretch, step, asked.answer, ctx)
-    if isinstance(asked.answer, NotHappened) or (step.on_unknown == "retry" and run.failures < step.retry.attempts):
-        if not boundary.may_still_start(run):  # verify may have taken its time: cancelled, held, or overdue meanwhile
-            return endings.put_back(run, "", ctx)
+    if may_try and not boundary.may_still_start(run):  # verify took its time: cancelled, held, or overdue meanwhile
+        return endings.put_back(run, ctx)
+    if may_try:
         return stretch.attempt(step, ctx)
-    if step.on_unknown == "retry":
-        return endings.fail(run, Failure("AttemptsUsedUp", run.doubt_reason, "", retryable=False), ctx)
     if step.on_unknown == "fail":
         text = f"nobody can tell whether {step.name!r} happened: {asked.reason}"
         return endings.fail(run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
@@ -62,7 +62,7 @@ def learn(stretch: "Stretch", ctx: RunCtx) -> bool | None:
     if asked is None:
         return None
     if asked.wait:
-        return endings.put_back(stretch.run, "", ctx, after=asked.wait, honours=False)
+        return endings.put_back(stretch.run, ctx, after=asked.wait, honours=False)
     if not isinstance(asked.answer, Happened):
         return None
     return stretch.commit(Result(asked.answer.updates), ctx, raised_by=step)

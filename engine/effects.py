@@ -1,7 +1,7 @@
 """Effects: an attempt that may have acted is verified before the effect is ever tried again."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from approvals.models import Gate, GateKind, GateStatus, Verdict
@@ -27,7 +27,6 @@ class Asked:
     """One question to ``verify`` and its answer. ``wait``: seconds until NotHappened may be believed."""
 
     answer: Answer
-    at: datetime
     wait: float = 0.0
 
     @property
@@ -48,19 +47,18 @@ class Asked:
 def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | None:
     """Ask the effect's ``verify``. One that raises, hangs or returns something else is Unknown. None: cut short."""
     if step.verify is None:
-        return Asked(Unknown("the effect has no verify"), database_now())
+        return Asked(Unknown("the effect has no verify"))
     value = call(step.verify, (state, ctx), step.timeout, step)
-    now = database_now()
     if isinstance(value, Failure) and value.cut:
         return None
     if isinstance(value, Failure):
-        return Asked(Unknown(f"verify failed: {value.type}: {value.message}"), now)
+        return Asked(Unknown(f"verify failed: {value.type}: {value.message}"))
     if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
-        return Asked(Unknown(f"verify returned {type(value).__name__}"), now)
+        return Asked(Unknown(f"verify returned {type(value).__name__}"))
     if isinstance(value, (NotHappened, Partly)) and run.doubt_at is not None:
         believed_at = run.doubt_at + timedelta(seconds=step.settle)
-        return Asked(value, now, max(0.0, (believed_at - now).total_seconds()))
-    return Asked(value, now)
+        return Asked(value, max(0.0, (believed_at - database_now()).total_seconds()))
+    return Asked(value)
 
 
 def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, Any]) -> Question:

@@ -30,7 +30,7 @@ def failed_attempt(
 ) -> bool:  # fmt: skip
     """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
     if failed.cut:
-        return put_back(run, failed.message, ctx, in_doubt=step.is_effect and acted)
+        return put_back(run, ctx, doubt=failed.message if step.is_effect and acted else "")
     doubtful = step.is_effect and not failed.certain
     if not failed.retryable and not doubtful:
         return fail(run, failed, ctx)
@@ -66,13 +66,7 @@ def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **k
     ctx.outcome = "failed"
     detail = _failure_detail(failed, ctx) | kept
     with boundary.fenced(run) as row:
-        error = {
-            "type": failed.type,
-            "message": failed.message[:ERROR_SHOWN],
-            "step": row.step,
-            "attempt": row.attempt,
-            "retryable": True,
-        }
+        error = row.error_here(failed.type, failed.message[:ERROR_SHOWN])
         failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, run.started_at)
         ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
         doubt: dict[str, Any] = {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}
@@ -100,18 +94,16 @@ def spent(row: Any, ctx: RunCtx) -> dict[str, Any]:
 
 
 @insist
-def put_back(
-    run: Claimed, why: str, ctx: RunCtx | None = None, *, after: float = 0.0, in_doubt: bool = False, honours: bool = True
-) -> bool:
+def put_back(run: Claimed, ctx: RunCtx | None = None, *, after: float = 0.0, doubt: str = "", honours: bool = True) -> bool:
     """Give the run back unfinished: others are due, the worker stops, or an answer is not yet to be believed.
 
-    ``honours=False``: a cancel or hold waits until the answer can be believed.
+    ``doubt``: why its effect may have acted. ``honours=False``: a cancel or hold waits until the answer can be believed.
     """
     with boundary.fenced(run) as row:
         now = database_now()
         fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after), **(spent(row, ctx) if ctx else {})}
-        if in_doubt:
-            fields |= {"doubt_at": now, "doubt_reason": why, "attempt": row.attempt + 1}
+        if doubt:
+            fields |= {"doubt_at": now, "doubt_reason": doubt, "attempt": row.attempt + 1}
         moves.move(row, "put_back", **fields)
         if honours:
             stop_if_requested(row)

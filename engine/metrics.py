@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from engine import health
+from engine.claim import DUE
 from runs.moves import Status
 
 log = logging.getLogger("holdfast.metrics")
@@ -27,11 +28,7 @@ _GATES = """
 SELECT kind, count(*), extract(epoch FROM max(clock_timestamp() - opened_at)) FROM approvals_gate
 WHERE status = 'open' GROUP BY kind
 """
-_QUEUE = """
-SELECT count(*), coalesce(extract(epoch FROM max(holdfast_now() - available_at)), 0) FROM runs_run
-WHERE status = 'queued' AND available_at <= holdfast_now()
-    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)
-"""
+_QUEUE = f"SELECT count(*), coalesce(extract(epoch FROM max(holdfast_now() - available_at)), 0) FROM runs_run WHERE {DUE}"
 
 
 class Database:

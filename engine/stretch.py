@@ -120,11 +120,11 @@ class Stretch:
         if self.run.requested or unstarted or self._is_at_breakpoint():
             return self._stop_before_step()
         if timelimit.is_stopping():
-            return endings.put_back(self.run, "")
+            return endings.put_back(self.run)
         if limit := self._limit_reached():
             return self._stop_at(*limit)
         if time.monotonic() - self.began > settings.HOLDFAST_STRETCH and claim.others_due():
-            return endings.put_back(self.run, "")
+            return endings.put_back(self.run)
         return True
 
     def _stop_before_step(self) -> bool:
@@ -140,7 +140,7 @@ class Stretch:
             return endings.fail(self.run, endings.DEADLINE_PASSED, RunCtx(self.run))
         if self._is_at_breakpoint():
             return endings.stop_at_breakpoint(self.run)
-        return endings.put_back(self.run, "")  # the workflow is held: claims pass its runs over until it is released
+        return endings.put_back(self.run)  # the workflow is held: claims pass its runs over until it is released
 
     def _is_at_breakpoint(self) -> bool:
         """By the step's name as it is, or as it was when the visit began."""
@@ -157,7 +157,6 @@ class Stretch:
             return "max_cost_usd", f"${self.run.cost_usd} of ${cost} are spent (max_cost_usd)"
         return None
 
-    @insist
     def _stop_at(self, limit: str, why: str) -> bool:
         if self.workflow.on_limit == "fail":
             return endings.fail(self.run, Failure("LimitReached", why, "", retryable=False), RunCtx(self.run))
@@ -204,7 +203,7 @@ class Stretch:
         if step.confirm:
             confirmed = doubt.is_confirmed(self, step, ctx)
             if confirmed is None:
-                return endings.put_back(self.run, "the worker was stopped before it was confirmed", ctx, in_doubt=True)
+                return endings.put_back(self.run, ctx, doubt="the worker was stopped before it was confirmed")
             if not confirmed:
                 text = f"it reported success, but verify did not see it within {step.settle:g} s"
                 unseen = Failure("Unconfirmed", text, "", retryable=True)
@@ -215,7 +214,7 @@ class Stretch:
     def _send_back(self, gate: Gate, ctx: RunCtx) -> bool:
         """What would run is not what was approved: the gate is asked (again), and the journal says that nothing ran."""
         if not boundary.may_still_start(self.run):
-            return endings.put_back(self.run, "", ctx)
+            return endings.put_back(self.run, ctx)
         text = f"not run: “{gate.name}” is asked, for what would run now is not approved"
         with boundary.fenced(self.run) as row:
             entry = journal.Entry(Kind.NOTE, row.step, row.attempt, "", {"text": text})

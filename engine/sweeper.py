@@ -17,6 +17,8 @@ from django.db import InterfaceError, OperationalError, connection
 
 from approvals.models import Gate
 from approvals.services import clock
+from engine.claim import DUE
+from engine.lease import HELD_KEYS
 from engine.services import deadlines, takeover
 from runs import bell
 from runs.models import Run
@@ -32,22 +34,14 @@ SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweep
 PATIENCE = "1s"  # for a row that somebody else has locked; it is pushed back, and the others go on
 STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's lease is cut
 
-_DUE = """
-SELECT id, available_at FROM runs_run WHERE status = 'queued' AND available_at <= holdfast_now()
-    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)
-ORDER BY available_at LIMIT %s
-"""
+_DUE = f"SELECT id, available_at FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT %s"
 _FRESH_START = f"SELECT extract(epoch FROM clock_timestamp() - ({takeover.UP_SINCE}))"
 _IN_FLIGHT = """
 SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - coalesce(step_started_at, updated_at))
 FROM runs_run WHERE status = 'running' AND worker IS NOT NULL
     AND coalesce(step_started_at, updated_at) < clock_timestamp() - interval '5 s'
 """
-_CUT = """
-SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND ((classid::bigint << 32) | objid::bigint) = %s
-"""
+_CUT = f"SELECT pg_terminate_backend(pid) FROM ({HELD_KEYS}) AS held WHERE key = %s"
 
 
 class PushedBack:

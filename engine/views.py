@@ -188,19 +188,19 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
     gates = [(gate, gate.why_not(request.user)) for gate in run.gates.open().select_related("run").order_by("ordinal")]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)
+    steps = [] if run.is_final else _steps(run)
     return {
         "run": run,
         "gates": gates,
         "may_operate": may_operate,
         "changeable": run.can_retry or (run.can_release and not run.requested and not waits),
-        "steps": [] if run.is_final else _steps(run),
-        "next_step": _following(run),
+        "steps": steps,
+        "next_step": _following(run, steps),
     }
 
 
-def _following(run: Run) -> str:
+def _following(run: Run, names: list[str]) -> str:
     """The step after the one where the run stands, which is where a breakpoint is likeliest wanted."""
-    names = _steps(run)
     index = names.index(run.step) + 1 if run.step in names else 0
     return names[index] if index < len(names) else ""
 

@@ -41,7 +41,7 @@ def workflow_hold(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _page(request: HttpRequest, *, refused: str = "", status: int = 200) -> HttpResponse:
-    held = {row.workflow: row for row in WorkflowHold.objects.filter(released_at=None)}
+    held = {row.workflow: row for row in WorkflowHold.objects.open()}
     totals = stats.totals_by_workflow() if may(request.user, "see") else {}
     context: dict[str, Any] = {
         "workflows": [(one, held.get(one.name), totals.get(one.name, stats.NOTHING)) for one in registry.all_newest()],

@@ -20,6 +20,6 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "holdfast_version": VERSION,
         "roles": roles(user),
         "inbox_count": lambda: Gate.objects.decidable_by(user).count(),
-        "held_workflows": lambda: WorkflowHold.objects.filter(released_at=None).order_by("workflow"),
+        "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
         "demo": settings.HOLDFAST_DEMO,
     }

@@ -102,9 +102,8 @@ def _numbered(statement: str) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _bound(statement: str, values: Values) -> tuple[list[bytes | None], list[int]]:
-    data = [_encoded(values[name]) for name in _numbered(statement)[1]]
-    formats = [int(isinstance(values[name], bytes)) for name in _numbered(statement)[1]]
-    return data, formats
+    given = [values[name] for name in _numbered(statement)[1]]
+    return [_encoded(value) for value in given], [int(isinstance(value, bytes)) for value in given]
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -140,13 +140,13 @@ class Run(models.Model):
         return bool(self.saved_seconds or self.saved_tokens)
 
     @property
-    def saved_ms(self) -> float:
-        return self.saved_seconds * 1000
-
-    @property
     def took_ms(self) -> float | None:
         """From creation to the end, in milliseconds; None while it is unfinished."""
         return (self.finished_at - self.created_at).total_seconds() * 1000 if self.finished_at else None
+
+    def error_here(self, kind: str, message: str) -> dict[str, Any]:
+        """What a run that fails where it stands says of it; every such run can be retried."""
+        return {"type": kind, "message": message, "step": self.step, "attempt": self.attempt, "retryable": True}
 
     @property
     def since(self) -> datetime:
@@ -160,15 +160,14 @@ class Run(models.Model):
     @property
     def is_held_with_workflow(self) -> bool:
         """Whether an operator holds the whole workflow, so that no step of this run starts."""
-        if self.is_final:
-            return False
         if hasattr(self, "held_with_workflow"):  # a list has asked for all its runs at once
-            return bool(self.held_with_workflow)
-        return WorkflowHold.objects.filter(workflow=self.workflow, released_at=None).exists()
+            return bool(self.held_with_workflow) and not self.is_final
+        return self.workflow_hold is not None
 
     @property
     def workflow_hold(self) -> "WorkflowHold | None":
-        return WorkflowHold.objects.filter(workflow=self.workflow, released_at=None).first()
+        """The hold of its whole workflow; None where there is none, or the run is over."""
+        return None if self.is_final else WorkflowHold.objects.open().filter(workflow=self.workflow).first()
 
     @property
     def can_cancel(self) -> bool:

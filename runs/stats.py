@@ -34,7 +34,6 @@ NOTHING: dict[str, Any] = {
     "by_status": {},
     "usage": {"input_tokens": 0, "output_tokens": 0, "cost_usd": 0},
     "saved": {"tokens": 0, "cost_usd": 0, "seconds": 0.0},
-    "saved_ms": 0.0,
 }
 
 
@@ -52,7 +51,6 @@ def totals_by_workflow(**narrowed: Any) -> dict[str, dict[str, Any]]:
             total["usage"][name] += row[name]
         for name in total["saved"]:
             total["saved"][name] += row[f"saved_{name}"]
-        total["saved_ms"] = total["saved"]["seconds"] * 1000
     return found
 
 
@@ -64,6 +62,6 @@ def _ages(runs: RunQuerySet) -> dict[str, int]:
 
 def _overdue(runs: RunQuerySet) -> int:
     """Queued runs that nobody has taken for half a minute, and attempts in flight for over ten minutes."""
-    held = WorkflowHold.objects.filter(released_at=None).values("workflow")
+    held = WorkflowHold.objects.open().values("workflow")
     queued = Q(status=Status.QUEUED, available_at__lt=Now() - timedelta(seconds=30)) & ~Q(workflow__in=held)
     return runs.filter(queued | Q(status=Status.RUNNING, step_started_at__lt=Now() - timedelta(seconds=600))).count()

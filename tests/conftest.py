@@ -4,12 +4,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from approvals.models import Gate
 from approvals.services.deciding import decide
@@ -151,6 +152,26 @@ def together(count: int, act: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+@contextmanager
+def in_the_way(act: Callable[[], object]) -> Iterator[None]:
+    """``act`` is done in another thread's transaction, which commits while what stands inside waits for its locks."""
+    locked, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with transaction.atomic():
+            act()
+            locked.set()
+            done.wait(5)
+        connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert locked.wait(5)
+    threading.Timer(0.3, done.set).start()
+    yield
+    thread.join()
 
 
 @pytest.fixture(scope="session")

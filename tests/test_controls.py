@@ -15,7 +15,7 @@ from runs.clock import Now
 from runs.models import Run, WorkflowHold
 from runs.services.moves import MoveRefused
 from tests import flows
-from tests.conftest import die, kinds, new_lease
+from tests.conftest import die, in_the_way, kinds, new_lease
 from tests.test_engine_races import commit, taken
 
 pytestmark = pytest.mark.django_db
@@ -70,25 +70,16 @@ def test_what_commits_while_the_boundary_waits_is_seen(make_run, people, what):
     """The boundary is sent, and waits for the row; the hold commits; the next step does not start."""
     run = make_run()
     mine = taken(run)
-    locked, done = threading.Event(), threading.Event()
 
     def hold():
-        with transaction.atomic():
-            if what == "breakpoint":
-                controls.set_breakpoint(run.pk, by=people.alice, step="two")
-            else:
-                controls.add_note(run.pk, by=people.alice, text="locks the row")
-                workflow_holds.hold("t-line", by=people.alice)
-            locked.set()
-            done.wait(5)
-        connections.close_all()
+        if what == "breakpoint":
+            controls.set_breakpoint(run.pk, by=people.alice, step="two")
+        else:
+            controls.add_note(run.pk, by=people.alice, text="locks the row")
+            workflow_holds.hold("t-line", by=people.alice)
 
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert locked.wait(5)
-    threading.Timer(0.3, done.set).start()
-    assert commit(mine) is False
-    thread.join()
+    with in_the_way(hold):
+        assert commit(mine) is False
     assert (fresh(run).step, fresh(run).step_started_at) == ("two", None)
 
 

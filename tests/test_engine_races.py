@@ -17,7 +17,7 @@ from engine.sweeper import Sweeper
 from runs.clock import Now
 from runs.models import Run
 from runs.services import moves
-from tests.conftest import die, kinds, new_lease, together
+from tests.conftest import die, in_the_way, kinds, new_lease, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,21 +107,8 @@ def test_three_lost_workers_stop_the_run(make_run):
 def test_a_cancel_that_commits_while_the_boundary_waits_is_seen(make_run, people):
     run = make_run()
     mine = taken(run)
-    locked, done = threading.Event(), threading.Event()
-
-    def cancel():
-        with transaction.atomic():
-            controls.cancel(run.pk, by=people.alice, reason="stop")
-            locked.set()
-            done.wait(5)
-        connections.close_all()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    assert locked.wait(5)
-    threading.Timer(0.3, done.set).start()
-    goes_on = commit(mine)  # waits for the row, then sees it as it now is
-    thread.join()
+    with in_the_way(lambda: controls.cancel(run.pk, by=people.alice, reason="stop")):
+        goes_on = commit(mine)  # waits for the row, then sees it as it now is
     assert goes_on is False
     row = Run.objects.get(pk=run.pk)
     assert (row.requested, row.step_started_at) == ("cancel", None)

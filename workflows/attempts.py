@@ -13,6 +13,7 @@ from workflows.definition import Step
 from workflows.errors import Permanent, Transient
 from workflows.state import State, StateInvalid
 
+POISON = 3  # workers lost in one visit, after which its step is not tried again by itself
 Call = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
 
 

@@ -219,6 +219,10 @@ class Workflow(Generic[S]):
             f'Name it in was=["{name}"] of the step that replaces it, and deploy.'
         )
 
+    def is_effect(self, name: str) -> bool:
+        """Whether the step of that name, now or once, acts outside; ``end`` does not. Raises StepGone."""
+        return name != "end" and self.steps[self.current_name(name)].is_effect
+
     def finish(self) -> None:
         """Check what can be checked only once all steps are known. Raises RegistrationError."""
         if not self.steps:

@@ -48,8 +48,7 @@ def _opened_with(run: Run, gate: Gate) -> list[Gate]:
 
 def fail(run: Run, message: str, *, by: str, comment: str = "") -> None:
     """End the run as failed at its gate."""
-    error = {"type": "GateFailed", "message": message, "step": run.step, "attempt": run.attempt, "retryable": True}
-    _end(run, "fail", by, comment, error=error)
+    _end(run, "fail", by, comment, error=run.error_here("GateFailed", message))
 
 
 def _end(run: Run, move: str, by: str, reason: str, **fields: Any) -> None:

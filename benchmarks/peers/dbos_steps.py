@@ -10,26 +10,13 @@ several rounds the median), ``started_at`` and ``ended_at`` are Unix times aroun
 import argparse
 import json
 import secrets
-import statistics
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 from uuid import uuid4
 
 from dbos import DBOS, DBOSConfig
-
-WARM_UP_RUNS = 5
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", required=True, metavar="URL", help="an existing PostgreSQL database")
-    for name, default in {"runs": 40, "steps": 5, "size": 1024, "rounds": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--change", choices=["rewrite", "small"], default="rewrite", help="what a step changes")
-    parser.add_argument("--go-at", type=float, default=0.0, metavar="UNIX_TIME", help="when the timed part starts")
-    return parser.parse_args()
+from measuring import measure, peer_arguments
 
 
 def configuration(database: str) -> DBOSConfig:
@@ -60,22 +47,8 @@ def one_run(args: argparse.Namespace) -> Callable[[], object]:
     return lambda: chain(payloads[0])
 
 
-def measure(run: Callable[[], object], args: argparse.Namespace) -> dict[str, Any]:
-    for _ in range(WARM_UP_RUNS):
-        run()
-    time.sleep(max(0.0, args.go_at - time.time()))
-    rates, started_at = [], time.time()
-    for _ in range(args.rounds):
-        began = time.perf_counter()
-        for _ in range(args.runs):
-            run()
-        rates.append(args.runs * args.steps / (time.perf_counter() - began))
-    asked = {"runs": args.runs, "steps": args.steps, "size": args.size, "change": args.change}
-    return {"steps_per_second": round(statistics.median(rates), 1), **asked, "started_at": started_at, "ended_at": time.time()}
-
-
 def main() -> None:
-    args = arguments()
+    args = peer_arguments(__doc__)
     DBOS(config=configuration(args.database))
     run = one_run(args)
     DBOS.launch()

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import secrets
-import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -19,25 +18,14 @@ from uuid import uuid4
 
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.graph import START, StateGraph
+from measuring import measure, peer_arguments
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
-
-WARM_UP_RUNS = 5
 
 
 class State(TypedDict):
     payload: str
     n: int
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--database", required=True, metavar="URL", help="an existing PostgreSQL database")
-    for name, default in {"runs": 40, "steps": 5, "size": 1024, "rounds": 1}.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--change", choices=["rewrite", "small"], default="rewrite", help="what a step changes")
-    parser.add_argument("--go-at", type=float, default=0.0, metavar="UNIX_TIME", help="when the timed part starts")
-    return parser.parse_args()
 
 
 def create_tables(connection: Connection[DictRow], saver: PostgresSaver) -> None:
@@ -61,22 +49,8 @@ def one_run(saver: PostgresSaver, args: argparse.Namespace) -> Callable[[], obje
     return lambda: graph.invoke(start, {"configurable": {"thread_id": str(uuid4())}}, durability="sync")
 
 
-def measure(run: Callable[[], object], args: argparse.Namespace) -> dict[str, Any]:
-    for _ in range(WARM_UP_RUNS):
-        run()
-    time.sleep(max(0.0, args.go_at - time.time()))
-    rates, started_at = [], time.time()
-    for _ in range(args.rounds):
-        began = time.perf_counter()
-        for _ in range(args.runs):
-            run()
-        rates.append(args.runs * args.steps / (time.perf_counter() - began))
-    asked = {"runs": args.runs, "steps": args.steps, "size": args.size, "change": args.change}
-    return {"steps_per_second": round(statistics.median(rates), 1), **asked, "started_at": started_at, "ended_at": time.time()}
-
-
 def main() -> None:
-    args = arguments()
+    args = peer_arguments(__doc__)
     os.environ["LANGSMITH_TRACING"] = "false"  # else a developer's own setting would send every run away
     # The documented connection. Neither a pool nor pipeline=True made one sequential process faster.
     with Connection.connect(args.database, autocommit=True, prepare_threshold=0, row_factory=dict_row) as connection:

@@ -108,7 +108,7 @@ def retry(
     if changes:
         _check_settled(run)
         _change_state(run, changes)
-        if _is_effect(run):
+        if registry.version(run.workflow, run.version).is_effect(run.step):
             place = {"visit": run.visit + 1, "attempt": 1, "saved": None}
     detail = {"reason": reason, "changed": sorted(changes or {}), "saved": saved.as_json()}
     entry = journal.Entry(Kind.RETRIED, run.step, place["attempt"], by.get_username(), detail)
@@ -130,7 +130,7 @@ def set_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     if step not in workflow.steps:
         raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step[:100]!r}"})
     if step not in run.breakpoints:
-        _change_breakpoints(run, [*run.breakpoints, step], by, f"breakpoint set before {step}")
+        _noted(run, by, {"text": f"breakpoint set before {step}"}, breakpoints=[*run.breakpoints, step])
     return run
 
 
@@ -140,7 +140,7 @@ def clear_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     run = _locked(run_id, by, "", None)
     if step in run.breakpoints:
         kept = [other for other in run.breakpoints if other != step]
-        _change_breakpoints(run, kept, by, f"breakpoint before {step} taken back")
+        _noted(run, by, {"text": f"breakpoint before {step} taken back"}, breakpoints=kept)
     return run
 
 
@@ -149,19 +149,17 @@ def add_note(run_id: Any, *, by: Any, text: str) -> Run:
     """Write a person's words into the run's journal, whatever its status. Raises NotPermitted, InputInvalid."""
     if not text.strip() or len(text) > NOTE_LIMIT or "\0" in text:
         raise InputInvalid({"text": f"text of 1 to {NOTE_LIMIT} characters, without NUL, was expected"})
-    run = _locked(run_id, by, "", None)
-    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), {"text": text}))
+    return _noted(_locked(run_id, by, "", None), by, {"text": text})
+
+
+def _noted(run: Run, by: Any, detail: dict[str, Any], **changes: Any) -> Run:
+    """Journal what a person did beside moving the run, and change the row. It is locked: a boundary sees it, or came before."""
+    if changes:
+        Run.objects.filter(pk=run.pk).update(**changes)
+    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), detail))
     moves.poke_on_commit(run)
     run.refresh_from_db()
     return run
-
-
-def _change_breakpoints(run: Run, steps: list[str], by: Any, text: str) -> None:
-    """The row is locked, so a boundary that comes to the step sees it, or came before."""
-    Run.objects.filter(pk=run.pk).update(breakpoints=steps)
-    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), {"text": text}))
-    moves.poke_on_commit(run)
-    run.refresh_from_db()
 
 
 def _locked(run_id: Any, by: Any, reason: str, seq: int | None) -> Run:
@@ -184,14 +182,9 @@ def _raised(run: Run) -> dict[str, Any]:
 
 
 def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
-    """Ask the worker to stop at its next boundary. The row is locked, so its boundary sees it or came before."""
-    Run.objects.filter(pk=run.pk).update(requested=what, reason=reason)
+    """Ask the worker to stop at its next boundary."""
     verb = {"cancel": "asked to cancel", "hold": "asked to hold"}[what]
-    detail = {"text": verb, "reason": reason}
-    journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, None, by.get_username(), detail))
-    moves.poke_on_commit(run)
-    run.refresh_from_db()
-    return run
+    return _noted(run, by, {"text": verb, "reason": reason}, requested=what, reason=reason)
 
 
 def _check_changeable(run: Run) -> None:
@@ -204,14 +197,9 @@ def _check_changeable(run: Run) -> None:
 
 def _check_settled(run: Run) -> None:
     """``verify`` looks the effect up by the state that it was given; with another one it would not find what happened."""
-    if run.doubt_at is not None and _is_effect(run):
+    if run.doubt_at is not None and registry.version(run.workflow, run.version).is_effect(run.step):
         text = f"nobody knows yet whether {run.step!r} happened with the state as it is; go on without changes first"
         raise InputInvalid({"changes": text})
-
-
-def _is_effect(run: Run) -> bool:
-    workflow = registry.version(run.workflow, run.version)
-    return run.step != "end" and workflow.steps[workflow.current_name(run.step)].is_effect
 
 
 def _change_state(run: Run, changes: dict[str, Any]) -> None:

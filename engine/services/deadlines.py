@@ -17,13 +17,7 @@ def end_overdue(run_id: uuid.UUID) -> bool:
     if not Run.objects.overdue().filter(pk=run.pk).exists():
         return False
     withdraw_all(run, by="policy", reason="the run's deadline has passed")
-    error = {
-        "type": DEADLINE_PASSED.type,
-        "message": DEADLINE_PASSED.message,
-        "step": run.step,
-        "attempt": run.attempt,
-        "retryable": True,
-    }
+    error = run.error_here(DEADLINE_PASSED.type, DEADLINE_PASSED.message)
     ended = journal.Entry(Kind.ENDED, run.step, None, "policy", {"status": "failed", "error": error})
     moves.move(run, "fail", ended, error=error)
     return True

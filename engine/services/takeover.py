@@ -14,9 +14,8 @@ from runs.models import Kind, Run
 from runs.moves import Status
 from runs.services import journal, moves
 from workflows import registry
+from workflows.attempts import POISON
 from workflows.errors import StepGone
-
-POISON = 3  # workers lost in one visit
 
 _LOST = f"""
 SELECT id, worker, claim FROM runs_run
@@ -61,7 +60,7 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int) -> bool:
         moves.move(run, "put_back", entry, available_at=Now(), losses=losses, **saved.added())
     elif losses >= POISON:
         text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"
-        error = {"type": "Poison", "message": text, "step": run.step, "attempt": run.attempt, "retryable": True}
+        error = run.error_here("Poison", text)
         ended = journal.Entry(Kind.ENDED, run.step, run.attempt, "", {"status": "failed", "error": error})
         moves.move(run, "fail", entry, ended, error=error, doubt_at=Now(), doubt_reason="its worker was lost")
         return True
@@ -85,8 +84,7 @@ def take_over_if_lost(run_id: uuid.UUID) -> bool:
 
 def _is_effect(run: Run) -> bool:
     try:
-        workflow = registry.version(run.workflow, run.version)
-        return run.step != "end" and workflow.steps[workflow.current_name(run.step)].is_effect
+        return registry.version(run.workflow, run.version).is_effect(run.step)
     except (registry.WorkflowUnknown, StepGone):
         return False
 

@@ -88,6 +88,11 @@ def took(milliseconds: Any) -> str:
 
 
 @register.filter
+def took_seconds(seconds: float) -> str:
+    return words.duration(seconds * 1000)
+
+
+@register.filter
 def entry_mark(kind: str) -> str:
     return ENTRY_MARKS.get(kind, "·")
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from workflows import codec
 from workflows import state as states
 from workflows.answers import Ask, Happened, NotHappened, Partly, Unknown
-from workflows.attempts import Failure, Result, failure, run_step
+from workflows.attempts import POISON, Failure, Result, failure, run_step
 from workflows.context import Branch, Ctx, Decision, checked_level, checked_saved, checked_usage
 from workflows.definition import Gate, Step, Workflow, takes
 from workflows.keys import visit_key
@@ -19,7 +19,6 @@ from workflows.state import Replace, State, StateInvalid
 from workflows.testing.script import Answer, Decide, Fail, Fault, Played, WorkerLost
 
 S = TypeVar("S", bound=State)
-POISON = 3  # workers lost in one visit
 LOOKS = 5  # of an effect with confirm, until it is given up
 
 
