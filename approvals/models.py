@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from runs.access import ADMIN, group_names, may, roles
 from runs.clock import Now
-from runs.models import Run, new_id
+from runs.models import Branch, Run, new_id
 
 
 class GateStatus(models.TextChoices):
@@ -69,6 +69,7 @@ class Gate(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     run = models.ForeignKey(Run, models.CASCADE, related_name="gates")
+    branch = models.ForeignKey(Branch, models.CASCADE, null=True, related_name="gates")  # which alone waits for it
     step = models.CharField(max_length=200)
     visit = models.PositiveIntegerField()
     ordinal = models.PositiveSmallIntegerField(default=0)
@@ -110,8 +111,9 @@ class Gate(models.Model):
         constraints = [
             models.UniqueConstraint(
                 name="gate_one_open",
-                fields=["run", "step", "visit", "ordinal"],
+                fields=["run", "branch", "step", "visit", "ordinal"],
                 condition=Q(status=GateStatus.OPEN),
+                nulls_distinct=False,
             ),
             models.CheckConstraint(
                 name="gate_final_at_when_closed",

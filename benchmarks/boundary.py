@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from benchmarks.figures import Figure, median, spread
-from engine import lease, stretch
+from engine import advancing, lease
 from engine.services import starting
 from runs import bell
 from runs.models import Run
@@ -90,7 +90,7 @@ def start(user: User, count: int, steps: int) -> list[Run]:
 
 def carry_on(runs: list[Run]) -> None:
     for run in runs:
-        assert stretch.advance(run.pk)
+        assert advancing.advance(run.pk)
 
 
 def insert(bare: psycopg.Connection[Any], count: int) -> None:

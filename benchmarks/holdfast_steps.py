@@ -23,7 +23,7 @@ def main() -> None:
     from django.contrib.auth.models import User
 
     from benchmarks import boundary, workflows
-    from engine import stretch
+    from engine import advancing
     from engine.services import starting
 
     user = User.objects.get(username="bench")
@@ -35,7 +35,7 @@ def main() -> None:
         runs = iter([starting.start(workflow="bench-durable", input=given, by=user)[0].pk for _ in range(count)])
 
         def carry_on() -> None:
-            assert stretch.advance(next(runs)), "the run was not due"
+            assert advancing.advance(next(runs)), "the run was not due"
 
         figures = measure(carry_on, args)
     print(json.dumps({"peer": "holdfast", **figures}))

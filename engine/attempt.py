@@ -14,7 +14,7 @@ from engine.boundary import Fenced
 from engine.context import RunCtx
 from workflows import State, attempts
 from workflows.attempts import Failure, Result, failure
-from workflows.definition import Step, takes
+from workflows.steps import Step, takes
 
 ASYNC_UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
 
@@ -29,7 +29,7 @@ def call(function: Callable[..., Any], args: tuple[Any, ...], timeout: float, st
     before = _open_transactions()
     try:
         with timelimit.limit(timeout):
-            value = function(*args[: takes(function)])
+            value = function(*args[: takes(function, len(args))])
             if inspect.isawaitable(value):
                 value = _awaited(value)
     except timelimit.StepTimeout:

@@ -10,10 +10,11 @@ from typing import Any
 from django.db import connection, transaction
 
 from checkpoints.store import Packed
-from engine.claim import MAY_START, Claimed
+from engine.claim import BRANCHES_MAY, MAY_START, Claimed
 from engine.insisting import insist
+from engine.services import settling
 from runs import hot, poke
-from runs.models import Kind, Run
+from runs.models import Branch, Kind, Run
 from runs.moves import MOVES, Status
 from runs.services import journal, moves
 from workflows import codec
@@ -47,7 +48,7 @@ class Used:
 
 # A run names a worker only while it is running (a CHECK on the table), so ``worker`` says ``status`` too; written out,
 # ``status`` would let the planner walk the index of all running runs instead of going to the row by its id.
-_FENCE = "id = %(run)s AND worker = %(worker)s AND claim = %(claim)s AND boundary = %(boundary)s"
+FENCE = "id = %(run)s AND worker = %(worker)s AND claim = %(claim)s AND boundary = %(boundary)s"
 
 # ``requested``, ``seq`` and ``digest`` may be written by others while this statement waits for the row, so they are
 # read in SET and RETURNING, which see the row as it then is; a CTE or a subselect would see it as it was.
@@ -56,12 +57,12 @@ WITH moved AS (
     UPDATE runs_run SET
         seq = seq + 1, digest = {journal.NEXT_LINK}, boundary = boundary + 1,
         step = %(next_step)s, visit = visit + 1, attempt = 1, failures = 0, losses = 0,
-        doubt_at = NULL, doubt_reason = '', saved = NULL,
+        doubt_at = NULL, doubt_reason = '', saved = NULL, pause = NULL, fan_out_id = NULL,
         step_started_at = CASE WHEN {MAY_START.format(step="%(next_step)s::varchar")} THEN holdfast_now() END,
         updated_at = holdfast_now(),
         input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
         cost_usd = cost_usd + %(cost_usd)s
-    WHERE {_FENCE}
+    WHERE {FENCE}
     RETURNING seq, digest, requested, updated_at, step_started_at, breakpoints
 ), written AS (
     INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
@@ -87,10 +88,10 @@ WITH moved AS (
         worker = CASE WHEN requested = '' THEN NULL ELSE worker END,
         finished_at = CASE WHEN requested = '' THEN holdfast_now() END,
         boundary = boundary + 1, step = 'end', visit = visit + 1, attempt = 1, failures = 0, losses = 0,
-        doubt_at = NULL, doubt_reason = '', saved = NULL, step_started_at = NULL, updated_at = holdfast_now(),
-        input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
-        cost_usd = cost_usd + %(cost_usd)s
-    WHERE {_FENCE}
+        doubt_at = NULL, doubt_reason = '', saved = NULL, pause = NULL, fan_out_id = NULL, step_started_at = NULL,
+        updated_at = holdfast_now(), input_tokens = input_tokens + %(input_tokens)s,
+        output_tokens = output_tokens + %(output_tokens)s, cost_usd = cost_usd + %(cost_usd)s
+    WHERE {FENCE}
     RETURNING seq, digest, digest_before, requested, updated_at
 ), written AS (
     INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
@@ -108,8 +109,8 @@ SELECT seq, requested, NULL, NULL FROM moved
 """
 
 
-def _fence(run: Claimed) -> dict[str, Any]:
-    return {"run": run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
+def fence(run: Claimed) -> dict[str, Any]:
+    return {"run": run.part.pk if run.part else run.id, "worker": run.worker, "claim": run.claim, "boundary": run.boundary}
 
 
 @functools.cache
@@ -126,7 +127,7 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     """
     usage = used.as_json()
     values: dict[str, Any] = {
-        **_fence(run),
+        **fence(run),
         "next_step": next_step,
         "step": run.step,
         "visit": run.visit,
@@ -150,42 +151,55 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     run.breakpoints = breakpoints or []
     run.step, run.visit, run.attempt, run.failures, run.losses = next_step, run.visit + 1, 1, 0, 0
     run.boundary, run.began_as = run.boundary + 1, next_step
-    run.doubt_at, run.doubt_reason, run.saved = None, "", None
+    run.doubt_at, run.doubt_reason, run.saved, run.pause, run.fan_out = None, "", None, None, None
     run.cost_usd += used.cost_usd
     poke.run_changed(run.id)
 
 
 @contextmanager
-def fenced(run: Claimed) -> Iterator[Run]:
-    """A transaction in which the run is locked and still this worker's. Raises Fenced, and then nothing is written.
+def fenced(run: Claimed) -> Iterator[Any]:
+    """A transaction in which the row is locked and still this worker's. Raises Fenced, and then nothing is written.
 
-    No author's code runs in it. A worker that is frozen in it loses its lock, or nobody could take the run over.
+    The row is the run, or its branch with the locked run on it. No author's code runs in it. A worker that is frozen in it
+    loses its lock, or nobody could take the run over.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
-        row = moves.lock(run.id)
-        mine = (Status.RUNNING, run.worker, run.claim, run.boundary)
-        if (row.status, row.worker, row.claim, row.boundary) != mine:
+        row: Run | Branch = moves.lock(run.id)
+        if run.part is not None:
+            row = moves.lock_branch(run.part.pk, row)  # type: ignore[arg-type] # a run until here
+            transaction.on_commit(lambda: settling.settle(run.id), robust=True)
+        if (row.worker, row.claim, row.boundary) != (run.worker, run.claim, run.boundary):
             raise Fenced
         yield row
+
+
+def _table(run: Claimed) -> str:
+    return "runs_branch" if run.part else "runs_run"
 
 
 @insist
 def save(run: Claimed, value: Any) -> None:
     """``ctx.save``: keep a value for the visit's next attempt, at once. Raises Fenced."""
-    statement = f"UPDATE runs_run SET saved = %(saved)s::jsonb WHERE {_FENCE} RETURNING id"
-    if hot.one(statement, {**_fence(run), "saved": codec.dumps(value).decode()}) is None:
+    statement = f"UPDATE {_table(run)} SET saved = %(saved)s::jsonb WHERE {FENCE} RETURNING id"
+    if hot.one(statement, {**fence(run), "saved": codec.dumps(value).decode()}) is None:
         raise Fenced
     run.saved = value
 
 
-_MAY_STILL = f"SELECT {MAY_START.format(step='%(step)s::varchar')} FROM runs_run WHERE {_FENCE}"
+_MAY_STILL = f"SELECT {MAY_START.format(step='%(step)s::varchar')} FROM runs_run WHERE {FENCE}"
+_BRANCH_MAY_STILL = f"""
+SELECT (SELECT {BRANCHES_MAY} FROM runs_run WHERE id = run_id) FROM runs_branch WHERE {FENCE}
+"""
 
 
 def may_still_start(run: Claimed) -> bool:
     """Whether the step may begin now, after something that took its time. Raises Fenced."""
-    row = hot.one(_MAY_STILL, {**_fence(run), "step": run.step})
+    if run.part is not None:
+        row = hot.one(_BRANCH_MAY_STILL, fence(run))
+    else:
+        row = hot.one(_MAY_STILL, {**fence(run), "step": run.step})
     if row is None:
         raise Fenced
     return bool(row[0])

@@ -15,11 +15,35 @@ from checkpoints import store
 from engine.insisting import is_refusal
 from runs import hot
 from workflows import codec
+from workflows.keys import visit_key
+
+NOBODY = uuid.UUID(int=0)
+
+
+@dataclass
+class Part:
+    """The branch that a worker has of a run. ``done`` are its finished steps (workflows/joining.py)."""
+
+    pk: int
+    index: int
+    arg: Any
+    fan_out: int
+    fan_out_seq: int
+    done: list[dict[str, Any]]
+    slot: int | None
+
+    @property
+    def name(self) -> str:
+        """As idempotency keys have it: once in a run, whatever else it fans out."""
+        return f"{self.fan_out_seq}.{self.index}"
 
 
 @dataclass
 class Claimed:
-    """A run in a worker's hands, as of its last boundary. The worker keeps it up to date by what boundaries return."""
+    """A run, or a branch of it, in a worker's hands, as of its last boundary.
+
+    The worker keeps it up to date by what boundaries return.
+    """
 
     id: uuid.UUID
     workflow: str
@@ -44,17 +68,43 @@ class Claimed:
     cost_allowed: Decimal | None
     breakpoints: list[str]
     deadline_at: datetime | None
+    pause: Any
+    fan_out: int | None  # the fan-out that is to be joined
+    rolls_back_from: int | None
     began_as: str = ""  # the step's name when the visit began; a renamed step keeps its visit's idempotency key
+    part: Part | None = None  # None: the run itself
 
     def __post_init__(self) -> None:
         self.began_as = self.began_as or self.step
+        self.saved, self.pause = unpacked(self.saved), unpacked(self.pause)
+
+    @property
+    def awaits_signal(self) -> bool:
+        """Whether it was taken while it waits for a signal: then the time is over."""
+        return self.pause is not None and self.pause["kind"] == "signal"
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of the visit."""
+        return visit_key(self.id, self.began_as, self.visit, self.part.name if self.part else "")
+
+
+def unpacked(value: Any) -> Any:
+    """Django has its connections read jsonb as text."""
+    return codec.loads(value) if isinstance(value, str) else value
 
 
 # The step that the run comes to may start now; otherwise the worker finds out why not (stretch.py).
 MAY_START = """requested = '' AND NOT {step} = ANY(breakpoints)
     AND (deadline_at IS NULL OR deadline_at > holdfast_now()) AND NOT holdfast_held(workflow)"""
+# Branches of a run, of which this is asked, may start now.
+BRANCHES_MAY = """status = 'running' AND worker IS NULL AND requested = ''
+    AND (deadline_at IS NULL OR deadline_at > holdfast_now()) AND NOT holdfast_held(workflow)"""
 # In nobody's hands, and somebody may take it: the sweeper and the metrics ask the same.
 DUE = """status = 'queued' AND available_at <= holdfast_now()
+    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"""
+
+UNDO_DUE = """status = 'rolling_back' AND worker IS NULL AND available_at <= holdfast_now()
     AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"""
 
 # The row is locked by its id before it is changed, so whoever comes second passes it over.
@@ -65,10 +115,15 @@ UPDATE runs_run AS run SET
     step_started_at = CASE WHEN {MAY_START.format(step="step")} THEN holdfast_now() END
 FROM ({{which}} FOR NO KEY UPDATE SKIP LOCKED) AS due WHERE run.id = due.chosen
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
-    step_started_at, doubt_at, doubt_reason, saved, cost_usd, digest, steps_allowed, cost_allowed, breakpoints, deadline_at
+    step_started_at, doubt_at, doubt_reason, saved, cost_usd, digest, steps_allowed, cost_allowed, breakpoints, deadline_at,
+    pause, fan_out_id, rolls_back_from
 """
 _HINTED = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE id = %(run)s AND {DUE}")
 _OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT 1")
+# One that rolls back keeps its status.
+_TO_UNDO = _CLAIM.replace("status = 'running'", "status = 'rolling_back'").format(
+    which=f"SELECT id AS chosen FROM runs_run WHERE {UNDO_DUE} ORDER BY id <> %(run)s, available_at LIMIT 1"
+)
 _OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {DUE})"
 
 
@@ -76,27 +131,39 @@ class NotTaken(Exception):
     """The database is away, or refuses; no run was claimed."""
 
 
-def take(hint: uuid.UUID | None, worker: int) -> tuple[Claimed, store.Loaded | store.HistoryBroken] | None:
-    """Claim the hinted run, or else the one that has been due longest, and read its state. None: nothing is due.
+Taken = tuple[Claimed, store.Loaded | store.HistoryBroken]
 
-    The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history; and only up
-    to the claim's ``seq``, for others may write to the journal since. Raises NotTaken.
+
+def take_hinted(run_id: uuid.UUID, worker: int) -> Taken | None:
+    """Claim the run and read its state. None: it is not due. Raises NotTaken.
+
+    The state is read by a statement of its own, for one snapshot could hold a claimed row and an older history.
     """
-    if hint is not None:
-        values = {"run": hint, "seq": store.LARGEST}
-        with _nothing_taken():  # both statements are one transaction
-            claimed, rows = hot.in_one_trip((_HINTED, {"worker": worker, **values}), (store.READ_PROVEN, values))
-        if claimed:
-            return _loaded(claimed[0], rows)
-    with _nothing_taken():
-        row = hot.one(_OLDEST, {"worker": worker})
-    if row is None:
-        return None
-    return _loaded(row, hot.rows(store.READ_PROVEN, {"run": row[0], "seq": row[11]}))
+    values = {"run": run_id, "seq": store.LARGEST}
+    with nothing_taken():  # both statements are one transaction
+        claimed, rows = hot.in_one_trip((_HINTED, {"worker": worker, **values}), (store.READ_PROVEN, values))
+    return _loaded(claimed[0], rows) if claimed else None
+
+
+def take_oldest(worker: int) -> Taken | None:
+    """Claim the run that has been due longest, and read its state. None: nothing is due. Raises NotTaken."""
+    return _taken(_OLDEST, {"worker": worker})
+
+
+def take_to_undo(hint: uuid.UUID | None, worker: int) -> Taken | None:
+    """Claim a run that rolls back: the hinted one, or else the one that has been due longest. Raises NotTaken."""
+    return _taken(_TO_UNDO, {"worker": worker, "run": hint or NOBODY})
+
+
+def _taken(statement: str, values: dict[str, Any]) -> Taken | None:
+    """Read only up to the claim's ``seq``, for others may write to the journal since."""
+    with nothing_taken():
+        row = hot.one(statement, values)
+    return None if row is None else _loaded(row, hot.rows(store.READ_PROVEN, {"run": row[0], "seq": row[11]}))
 
 
 @contextmanager
-def _nothing_taken() -> Iterator[None]:
+def nothing_taken() -> Iterator[None]:
     """An error after which it is certain that nothing was claimed: never sent, or refused."""
     try:
         yield
@@ -106,10 +173,8 @@ def _nothing_taken() -> Iterator[None]:
         raise NotTaken(str(error)) from error
 
 
-def _loaded(row: Any, rows: list[Any]) -> tuple[Claimed, store.Loaded | store.HistoryBroken]:
+def _loaded(row: Any, rows: list[Any]) -> Taken:
     claimed = Claimed(*row)
-    if isinstance(claimed.saved, str):  # Django has its connections read jsonb as text
-        claimed.saved = codec.loads(claimed.saved)
     try:
         return claimed, store.proven(claimed.id, rows, bytes(claimed.digest))
     except store.HistoryBroken as error:

@@ -6,15 +6,19 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from django.db.models import F, Q
+
 from approvals.models import Decision as DecisionRow
 from approvals.models import Gate, GateStatus
 from engine import boundary
 from engine.boundary import Used
 from engine.claim import Claimed
 from runs import poke
+from runs.models import Branch as BranchRow
+from runs.models import Signal
+from runs.moves import BranchStatus
 from workflows import Branch, Ctx, Decision, codec
 from workflows.context import checked_level, checked_saved, checked_usage
-from workflows.keys import visit_key
 
 LOG_LINES = 1000
 
@@ -22,32 +26,50 @@ LOG_LINES = 1000
 class RunCtx(Ctx):
     """Collects what the step logs and uses; both are committed with its boundary."""
 
-    signal: Any = None
-    branches: Sequence[Branch] = ()
     outcome = "put back"  # what became of the attempt, for the logs: done, failed, waits, put back
 
-    def __init__(self, run: Claimed, *, effect_key: str | None = None) -> None:
-        self._run = run
+    def __init__(self, run: Claimed, *, key: str | None = None, effect_key: str | None = None) -> None:
+        self._run, self._key = run, key
         self.run_id = str(run.id)
         self.step = run.step
         self.attempt = run.attempt
         self.effect_key = effect_key
         self.saved = run.saved
+        self.given = () if run.part is None else (run.part.arg,)
         self.used = Used()
         self.lines: list[dict[str, Any]] = []
 
     @cached_property
     def idempotency_key(self) -> str:  # type: ignore[override]
-        return visit_key(self._run.id, self._run.began_as, self._run.visit)
+        return self._key or self._run.key
 
     @cached_property
     def _decided(self) -> list[tuple[Gate, Decision]]:
-        return decided(self._run.id)
+        return decided(self._run.id, self._branch)
+
+    @property
+    def _branch(self) -> int | None:
+        return None if self._run.part is None else self._run.part.pk
 
     @cached_property
     def decision(self) -> Decision | None:  # type: ignore[override]
-        before = [found for gate, found in self._decided if gate.visit == self._run.visit - 1]
+        here = [(gate, found) for gate, found in self._decided if gate.branch_id == self._branch]
+        before = [found for gate, found in here if gate.visit == self._run.visit - 1]
         return before[-1] if before else None
+
+    @cached_property
+    def signal(self) -> Any:
+        """The payload that ended the Wait directly before this step."""
+        mine = Q(branch=None) if self._branch is None else Q(branch=self._branch)
+        found = Signal.objects.filter(mine, run_id=self._run.id, visit=self._run.visit).first()
+        return None if found is None else found.payload
+
+    @cached_property
+    def branches(self) -> Sequence[Branch]:  # type: ignore[override]
+        """The finished branches of the fan-out that this step joins."""
+        rows = BranchRow.objects.filter(run_id=self._run.id, fan_out__join_visit=self._run.visit).order_by("index")
+        found = rows.values_list("index", "arg", "status", "error__message")
+        return [Branch(index, arg, status == BranchStatus.SUCCEEDED, error) for index, arg, status, error in found]
 
     @cached_property
     def decisions(self) -> Mapping[str, Decision]:  # type: ignore[override]
@@ -87,9 +109,11 @@ class RunCtx(Ctx):
         return codec.dumps(self.lines).decode() if self.lines else None
 
 
-def decided(run_id: uuid.UUID) -> list[tuple[Gate, Decision]]:
-    """The run's settled gates with the decision that settled each, oldest first."""
-    gates = Gate.objects.filter(run_id=run_id, status=GateStatus.DECIDED).order_by("visit", "opened_at", "ordinal")
+def decided(run_id: uuid.UUID, branch: int | None = None) -> list[tuple[Gate, Decision]]:
+    """The run's settled gates with the decision that settled each, oldest first; a branch's own come after its run's."""
+    mine = Q(branch=None) if branch is None else Q(branch=None) | Q(branch=branch)
+    gates = Gate.objects.filter(mine, run_id=run_id, status=GateStatus.DECIDED)
+    gates = gates.order_by(F("branch").asc(nulls_first=True), "visit", "opened_at", "ordinal")
     return [(gate, _decision(gate)) for gate in gates.prefetch_related("decisions")]
 
 

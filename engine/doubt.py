@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine import boundary, effects, endings, timelimit
 from engine.context import RunCtx
 from engine.insisting import insist
+from engine.requests import stop_if_requested
 from runs import bell
 from runs.clock import Now
 from runs.models import Kind
@@ -17,7 +18,7 @@ from runs.services import journal, moves
 from workflows import Happened, NotHappened, Partly
 from workflows import state as states
 from workflows.attempts import Failure, Result, failure
-from workflows.definition import Step
+from workflows.steps import Step
 
 if TYPE_CHECKING:
     from engine.stretch import Stretch
@@ -55,8 +56,8 @@ def settle(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
 
 def learn(stretch: "Stretch", ctx: RunCtx) -> bool | None:
     """Before a request or a deadline stops the run: what became of an effect in flight. None: nothing to be kept."""
-    step = stretch.workflow.steps.get(stretch.run.step)
-    if step is None or not step.is_effect or stretch.run.doubt_at is None:
+    step = stretch.steps.get(stretch.run.step)
+    if step is None or not step.is_effect or stretch.run.doubt_at is None or stretch.run.fan_out is not None:
         return None
     asked = verify(stretch, step, ctx)
     if asked is None:
@@ -64,6 +65,8 @@ def learn(stretch: "Stretch", ctx: RunCtx) -> bool | None:
     if asked.wait:
         return endings.put_back(stretch.run, ctx, after=asked.wait, honours=False)
     if not isinstance(asked.answer, Happened):
+        if isinstance(asked.answer, NotHappened):
+            stretch.run.doubt_at, stretch.run.doubt_reason = None, ""
         return None
     return stretch.commit(Result(asked.answer.updates), ctx, raised_by=step)
 
@@ -107,9 +110,9 @@ def _keep_part(stretch: "Stretch", step: Step, answer: Partly, ctx: RunCtx) -> b
     except states.StateInvalid as error:
         return endings.fail(run, failure(error, step), ctx, acted=True)
     with boundary.fenced(run) as row:
-        stretch.write_checkpoint(change, ctx)
-        fields = {"doubt_at": None, "doubt_reason": "", "attempt": row.attempt + 1, "available_at": Now()}
-        moves.move(row, "put_back", **fields, **endings.spent(row, ctx))
-        endings.stop_if_requested(row)
-        bell.ring_on_commit(row.pk)
+        fields = stretch.write_checkpoint(change, ctx)
+        fields |= {"doubt_at": None, "doubt_reason": "", "attempt": row.attempt + 1, "available_at": Now()}
+        moves.move(row, "put_back", **fields, **endings.spend(row, ctx, kept=True))
+        stop_if_requested(row)
+        bell.ring_on_commit(row.run_id)
     return False

@@ -14,10 +14,9 @@ from runs.models import Event, Kind
 from workflows import Happened, NotHappened, Partly, State, Unknown, codec
 from workflows import state as states
 from workflows.attempts import Failure
-from workflows.definition import Gate as GateStep
-from workflows.definition import Step
-from workflows.keys import visit_key
 from workflows.policy import Policy
+from workflows.steps import Gate as GateStep
+from workflows.steps import Step
 
 Answer = Happened | NotHappened | Partly | Unknown
 
@@ -48,7 +47,7 @@ def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | N
     """Ask the effect's ``verify``. One that raises, hangs or returns something else is Unknown. None: cut short."""
     if step.verify is None:
         return Asked(Unknown("the effect has no verify"))
-    value = call(step.verify, (state, ctx), step.timeout, step)
+    value = call(step.verify, (state, ctx, *ctx.given), step.timeout, step)
     if isinstance(value, Failure) and value.cut:
         return None
     if isinstance(value, Failure):
@@ -65,6 +64,8 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
     """The gate that asks an operator whether the effect happened, with all that Holdfast knows of it."""
     given = {name: values[name] for name in step.needs or values}
     events = Event.objects.filter(run_id=run.id, step=step.name)
+    if run.part is not None:
+        events = events.filter(detail__regex=f'"branch":{run.part.index}[,}}]')
     answers = [event.as_entry() for event in events.filter(kind=Kind.VERIFIED).order_by("seq")]
     last = events.filter(kind__in=(Kind.ATTEMPT_FAILED, Kind.WORKER_LOST)).order_by("-seq").first()
     return Question(
@@ -76,7 +77,8 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
             "why": run.doubt_reason.rstrip("."),
             "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
             "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
-            "key": visit_key(run.id, run.began_as, run.visit),
+            "key": run.key,
+            **({"branch": run.part.index, "arg": run.part.arg} if run.part else {}),
             "given": states.masked(type(state), given),
             "noted": run.saved,
             "answers": [_answer(entry) for entry in answers if entry["detail"].get("visit") == run.visit],

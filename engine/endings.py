@@ -6,20 +6,22 @@ The functions that end the worker's part return False, as the step loop wants it
 from datetime import timedelta
 from typing import Any
 
-from approvals.services.withdrawing import withdraw_all
+from django.db.models import F
+
+from approvals.services import ending
 from engine import boundary
 from engine.claim import Claimed
 from engine.context import RunCtx
 from engine.insisting import insist
+from engine.requests import stop_as_requested, stop_if_requested
 from runs import bell
 from runs.clock import Now, database_now
-from runs.models import Kind
+from runs.models import Branch, Kind, Run
 from runs.moves import Requested
 from runs.services import journal, moves
 from workflows.attempts import Failure
-from workflows.definition import Step
+from workflows.steps import Step
 
-DEADLINE_PASSED = Failure("DeadlinePassed", "the run's deadline has passed; no step starts after it", "", retryable=False)
 AT_ONCE = 0.005  # seconds
 ERROR_SHOWN = 2000  # characters of an error's text that a run shows in lists; the journal has all of it
 
@@ -39,13 +41,13 @@ def failed_attempt(
     delay = max(step.retry.delay(run.failures + 1), failed.retry_after or 0.0)
     if doubtful:  # verify is asked even when no attempt is left
         delay = min(delay, step.settle)
-    detail = _failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts} | kept
+    detail = failure_detail(failed, ctx) | {"retry_in": round(delay, 3), "of": step.retry.attempts} | kept
     if doubtful:
         detail["in_doubt"] = True
     ctx.outcome = "failed"
     with boundary.fenced(run) as row:
         now = database_now()
-        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **spent(row, ctx)}
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), "pause": None, **spend(row, ctx)}
         fields |= {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}  # as it was settled before this attempt
         if doubtful:
             fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}
@@ -56,7 +58,7 @@ def failed_attempt(
         if not doubtful:
             stop_if_requested(row)
         if delay < AT_ONCE:  # else the sweeper rings when it is due
-            bell.ring_on_commit(row.pk)
+            bell.ring_on_commit(row.run_id)
     return False
 
 
@@ -64,19 +66,19 @@ def failed_attempt(
 def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
     """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
     ctx.outcome = "failed"
-    detail = _failure_detail(failed, ctx) | kept
+    detail = failure_detail(failed, ctx) | kept
     with boundary.fenced(run) as row:
         error = row.error_here(failed.type, failed.message[:ERROR_SHOWN])
         failure = journal.Entry(Kind.ATTEMPT_FAILED, row.step, row.attempt, "", detail, run.started_at)
-        ended = journal.Entry(Kind.ENDED, row.step, row.attempt, "", {"status": "failed", "error": error})
         doubt: dict[str, Any] = {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}
         if acted:
             doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]}
-        moves.move(row, "fail", failure, ended, error=error, **doubt, **spent(row, ctx))
+        ending.fail(row, error, failure, **doubt, **spend(row, ctx))
     return False
 
 
-def _failure_detail(failed: Failure, ctx: RunCtx) -> dict[str, Any]:
+def failure_detail(failed: Failure, ctx: RunCtx) -> dict[str, Any]:
+    """Of an attempt's entry in the journal."""
     return {
         "error": {"type": failed.type, "message": failed.message, "traceback": failed.traceback},
         **({"usage": ctx.used.as_json()} if ctx.used.as_json() else {}),
@@ -84,13 +86,18 @@ def _failure_detail(failed: Failure, ctx: RunCtx) -> dict[str, Any]:
     }
 
 
-def spent(row: Any, ctx: RunCtx) -> dict[str, Any]:
-    """A failed attempt's tokens are spent all the same."""
-    return {
-        "input_tokens": row.input_tokens + ctx.used.input_tokens,
-        "output_tokens": row.output_tokens + ctx.used.output_tokens,
-        "cost_usd": row.cost_usd + ctx.used.cost_usd,
-    }
+def spend(row: Run | Branch, ctx: RunCtx, *, kept: bool = False) -> dict[str, Any]:
+    """What the attempt used, added to the row's totals: tokens of one that failed are spent all the same.
+
+    A branch's are added to its run's at once, unless they are ``kept`` with a finished step, of which the run is told later.
+    """
+    one = ctx.used
+    used: dict[str, Any] = {
+        "input_tokens": one.input_tokens, "output_tokens": one.output_tokens, "cost_usd": one.cost_usd
+    }  # fmt: skip
+    if isinstance(row, Branch) and not kept and any(used.values()):
+        Run.objects.filter(pk=row.run_id).update(**{name: F(name) + value for name, value in used.items()})
+    return {name: getattr(row, name) + value for name, value in used.items()}
 
 
 @insist
@@ -101,14 +108,14 @@ def put_back(run: Claimed, ctx: RunCtx | None = None, *, after: float = 0.0, dou
     """
     with boundary.fenced(run) as row:
         now = database_now()
-        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after), **(spent(row, ctx) if ctx else {})}
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=after), **(spend(row, ctx) if ctx else {})}
         if doubt:
             fields |= {"doubt_at": now, "doubt_reason": doubt, "attempt": row.attempt + 1}
-        moves.move(row, "put_back", **fields)
+        moves.move(row, "put_back" if run.rolls_back_from is None else "put_back_undo", **fields)
         if honours:
             stop_if_requested(row)
         if not after:
-            bell.ring_on_commit(row.pk)
+            bell.ring_on_commit(row.run_id)
     return False
 
 
@@ -142,26 +149,18 @@ def stop_at_breakpoint(run: Claimed) -> bool:
     return False
 
 
-def stop_if_requested(row: Any) -> None:
-    if row.requested:
-        stop_as_requested(row)
-
-
-def stop_as_requested(row: Any) -> None:
-    """Honour the cancel or hold that the locked run carries."""
-    if row.requested == Requested.CANCEL:
-        withdraw_all(row, by="", reason="the run was cancelled")
-        ended = journal.Entry(Kind.CANCELLED, row.step, None, "", {"reason": row.reason})
-        moves.move(row, "cancel", ended, journal.Entry(Kind.ENDED, detail={"status": "cancelled"}))
-    else:
-        moves.move(row, "hold", journal.Entry(Kind.HELD, row.step, None, "", {"reason": row.reason}))
-
-
 @insist
 def hold(run: Claimed, why: str, **fields: Any) -> bool:
-    """Hold a run that cannot, or must not, go on as it is; a cancel that was requested comes first."""
+    """Hold a run that cannot, or must not, go on as it is; a cancel that was requested comes first.
+
+    A branch is put back, and its run held when none of its branches is in a step any more.
+    """
     with boundary.fenced(run) as row:
-        if row.requested == Requested.CANCEL:
+        if isinstance(row, Branch):
+            moves.move(row, "put_back")
+            asked = {"requested": Requested.HOLD, "reason": why, **fields}
+            Run.objects.filter(pk=row.run_id, requested=Requested.NOTHING).update(**asked)
+        elif row.requested in (Requested.CANCEL, Requested.ROLL_BACK):
             stop_as_requested(row)
         else:
             entry = journal.Entry(Kind.HELD, run.step, None, "holdfast", {"reason": why})

@@ -8,8 +8,8 @@ from engine.attempt import call
 from engine.context import RunCtx
 from workflows import Ask, Proposal, Replace, State, codec
 from workflows.attempts import Failure
-from workflows.definition import Gate
 from workflows.state import StateInvalid, apply
+from workflows.steps import Gate
 
 
 def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, forced: bool) -> Question | Failure | None:

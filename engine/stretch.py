@@ -1,7 +1,6 @@
 """A stretch: one run in one worker's hands, step after step, until it ends, waits, is held, or others are due."""
 
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -14,87 +13,39 @@ from django.db import InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
 from checkpoints import store
-from engine import attempt, boundary, claim, doubt, effects, endings, gates, lease, metrics, timelimit
+from engine import attempt, boundary, claim, doubt, effects, endings, fanning, gates, metrics, pausing, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
 from engine.insisting import insist, is_refusal
-from runs import poke
+from engine.requests import DEADLINE_PASSED, stop_if_requested
 from runs.clock import Now, database_now
-from runs.models import Kind, Run
+from runs.models import Kind
+from runs.moves import Requested
 from runs.services import journal, moves
-from workflows import Workflow, codec, registry
+from workflows import Workflow, codec
 from workflows import state as states
 from workflows.attempts import Failure, Result, failure
-from workflows.definition import Gate, Step
-from workflows.errors import StepGone
+from workflows.steps import Gate, Step
 
 log = structlog.get_logger("holdfast.run")
 REFUSED_PAUSE = 1.0  # seconds
 
 
-def advance(hint: uuid.UUID | None) -> bool:
-    """Take the hinted run, or the one that has been due longest, and carry it on. False: nothing was due."""
-    try:
-        taken = _take(hint)
-    except claim.NotTaken as error:
-        log.warning("nothing can be claimed now", error=str(error))
-        time.sleep(REFUSED_PAUSE)  # the sweeper rings again
-        return False
-    if taken is None:
-        return False
-    run, loaded = taken
-    poke.run_changed(run.id)
-    try:
-        stretch = _prepare(run, loaded)
-        if stretch is not None:
-            stretch.go_or_fail()
-    except Fenced:
-        log.warning("the run was taken over; this worker changed nothing", run_id=str(run.id))
-    finally:
-        timelimit.rest()
-    return True
-
-
-def _take(hint: uuid.UUID | None) -> tuple[Claimed, store.Loaded | store.HistoryBroken] | None:
-    try:
-        worker = lease.hold()
-    except psycopg.OperationalError as error:
-        raise claim.NotTaken(str(error)) from error
-    return claim.take(hint, worker)
-
-
-def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stretch | None":
-    """What must be right before anything is touched; otherwise the run is held, with the remedy."""
-    if isinstance(loaded, store.HistoryBroken):
-        endings.hold(run, f"{loaded}. It is not resumed from there.")
-        return None
-    try:
-        workflow = registry.version(run.workflow, run.version)
-        if run.step != "end":
-            run.began_as, run.step = run.step, workflow.current_name(run.step)
-    except registry.WorkflowUnknown as error:
-        endings.hold(run, f"{error} Deploy the app that defines it, then release the run.")
-        return None
-    except StepGone as error:
-        endings.hold(run, f"{error} Then release the run.")
-        return None
-    try:
-        return Stretch(run, workflow, workflow.state.parse(loaded.values), loaded.values, loaded.since)
-    except states.StateInvalid as error:
-        endings.hold(run, f"The state does not fit {workflow.state.__name__} any more: {error}.")
-        return None
-
-
 class Stretch:
-    """The step loop. Every method that writes says whether the run is still in this worker's hands."""
+    """The step loop. Every method that writes says whether the run is still in this worker's hands.
+
+    A branch's is engine/branches.py; doubts, pauses and fan-outs are carried on by modules of their own.
+    """
 
     def __init__(
         self, run: Claimed, workflow: Workflow[Any], state: states.State, values: dict[str, Any], since: store.Since
     ) -> None:
         self.run, self.workflow, self.state, self.values, self.since = run, workflow, state, values, since
+        self.steps = workflow.steps
         self.began = time.monotonic()
         self.forced_gate = ""
+        self.fanned_out = False
 
     def go_or_fail(self) -> None:
         """Whatever an author's values make go wrong ends in a failed run, never in one that nobody owns."""
@@ -106,9 +57,10 @@ class Stretch:
             if is_refusal(error):
                 raise
             log.exception("the run fails", run_id=str(self.run.id), step=self.run.step)
-            step = self.workflow.steps.get(self.run.step)
+            step = self.steps.get(self.run.step)
             failed = failure(error, step or next(iter(self.workflow.steps.values())))
-            endings.fail(self.run, failed, RunCtx(self.run), acted=step is not None and step.is_effect)
+            acted = step is not None and step.is_effect and self.run.rolls_back_from is None
+            endings.fail(self.run, failed, RunCtx(self.run), acted=acted)
 
     def go(self) -> None:
         while self._may_start() and self._one_step():
@@ -137,7 +89,7 @@ class Stretch:
         if self.run.requested:
             return endings.honour(self.run)
         if is_overdue:
-            return endings.fail(self.run, endings.DEADLINE_PASSED, RunCtx(self.run))
+            return endings.fail(self.run, DEADLINE_PASSED, RunCtx(self.run))
         if self._is_at_breakpoint():
             return endings.stop_at_breakpoint(self.run)
         return endings.put_back(self.run)  # the workflow is held: claims pass its runs over until it is released
@@ -164,12 +116,18 @@ class Stretch:
         return endings.hold(self.run, reason, limit=limit)
 
     def _one_step(self) -> bool:
+        if self.run.fan_out is not None:
+            return fanning.join(self)
         if self.run.step == "end":
             return self._end()
-        step = self.workflow.steps[self.run.step]
         ctx = RunCtx(self.run)
+        if self.run.awaits_signal:
+            return pausing.timed_out(self, ctx)
+        step = self.steps[self.run.step]
         began = time.monotonic()
         about = {"run_id": ctx.run_id, "workflow": self.run.workflow, "step": step.name, "attempt": ctx.attempt}
+        if self.run.part is not None:
+            about["branch"] = self.run.part.index
         log.info("attempt began", seq=self.run.seq, **about)
         goes_on = self._gate(step, ctx) if isinstance(step, Gate) else self._step(step, ctx)
         took = time.monotonic() - began
@@ -195,6 +153,9 @@ class Stretch:
             if not allowed and self.run.doubt_at is not None:  # a new visit would have a new key
                 text = f"nobody can tell whether {step.name!r} happened, and it is not approved any more"
                 return endings.fail(self.run, Failure("OutcomeUnknown", text, "", retryable=False), ctx)
+            if not allowed and self.run.part is not None:
+                text = f"what would run is not what {gate.name!r} has approved, and a branch cannot have it asked again"
+                return endings.fail(self.run, Failure("NotApproved", text, "", retryable=False), ctx)
             if not allowed:
                 return self._send_back(gate, ctx)
         outcome = attempt.run_step(step, self.state, ctx)
@@ -220,7 +181,7 @@ class Stretch:
             entry = journal.Entry(Kind.NOTE, row.step, row.attempt, "", {"text": text})
             moves.move(
                 row, "advance", entry, step=gate.name, visit=row.visit + 1, attempt=1, failures=0, losses=0, doubt_at=None,
-                doubt_reason="", saved=None, step_started_at=Now(), **endings.spent(row, ctx),
+                doubt_reason="", saved=None, step_started_at=Now(), **endings.spend(row, ctx),
             )  # fmt: skip
             row.refresh_from_db()
         run, self.forced_gate = self.run, gate.name
@@ -247,13 +208,12 @@ class Stretch:
             if row.requested and change is None:
                 self.run.requested = row.requested
                 return True  # the loop honours it, and no gate opens; the gate is a step that comes again
-            if change is not None:
-                self.write_checkpoint(change, ctx)
-            if row.requested != "cancel":
+            fields = self.write_checkpoint(change, ctx) if change is not None else {}
+            if row.requested not in (Requested.CANCEL, Requested.ROLL_BACK):
                 open_gates(row, questions)  # also while held: the step that asks is not run again
             ctx.outcome = "waits"
-            moves.move(row, "wait", **endings.spent(row, ctx))
-            endings.stop_if_requested(row)
+            moves.move(row, "wait", **fields, **endings.spend(row, ctx, kept=change is not None))
+            stop_if_requested(row)
         return False
 
     # -- boundaries
@@ -261,15 +221,24 @@ class Stretch:
     def commit(self, result: Result, ctx: RunCtx, *, raised_by: Step | None = None) -> bool:
         """Apply a step's result and commit its boundary. An effect whose result the schema refuses has happened."""
         try:
-            target = self._target(result)
+            target = self.target(result.goto)
             change = states.apply(self.state, self.values, result.updates)
             asked = gates.questions(result.asks, change.values) if result.asks else []
+            fanning.check(self.workflow, result.fan_out)
         except (states.StateInvalid, LookupError) as error:
             kept = {"returned": self._printable(result.updates)} if raised_by and raised_by.is_effect else {}
-            failed = failure(error, raised_by or self.workflow.steps[self.run.step])
+            failed = failure(error, raised_by or self.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
             return self.wait(asked, change, ctx)
+        if result.pause is not None:
+            return pausing.pause(self, result.pause, target, change, ctx)
+        if result.fan_out is not None and result.fan_out.sends:
+            return fanning.fan_out(self, result.fan_out, target, change, ctx)
+        return self.advance(target, result, change, ctx)
+
+    def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
+        """The boundary to the next step."""
         packed = store.pack(
             step=self.run.step, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
             schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
@@ -283,23 +252,25 @@ class Stretch:
         self.state, self.values = change.state, change.values
         return target != "end" or bool(self.run.requested)
 
+    def target(self, goto: str | None) -> str:
+        """The step that follows. Raises LookupError for one that is not there."""
+        if goto is None:
+            return self.workflow.after(self.run.step) or "end"
+        if goto != "end" and goto not in self.steps:
+            raise LookupError(f"{goto!r} is no step; known are {', '.join(self.steps)}")
+        return goto
+
     def _printable(self, updates: Mapping[str, Any]) -> str:
         """What a step returned, for people: secrets masked."""
         return codec.clean(repr(states.masked(self.workflow.state, updates)))
 
-    def _target(self, result: Result) -> str:
-        """The step that follows. Raises LookupError for a Goto to a step that is not there."""
-        if result.goto is None:
-            return self.workflow.after(self.run.step) or "end"
-        if result.goto != "end" and result.goto not in self.workflow.steps:
-            raise LookupError(f"{result.goto!r} is no step; known are {', '.join(self.workflow.steps)}")
-        return result.goto
-
-    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> None:
+    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> dict[str, Any]:
+        """In the transaction of a boundary that is not the next step's. Returns the row's fields that hold it, if any do."""
         store.write_change(
             self.run, self.workflow.state.schema_version, change, self.since, usage=ctx.used.as_json(), logs=ctx.logs(),
             started_at=self.run.started_at,
         )  # fmt: skip
+        return {}
 
     @insist
     def _end(self) -> bool:
@@ -312,7 +283,7 @@ class Stretch:
     @insist
     def note(self, entry: journal.Entry) -> None:
         with boundary.fenced(self.run) as row:
-            self.run.seq = journal.record(row.pk, entry)
+            self.run.seq = moves.record(row, entry)
             if row.step_started_at is not None:  # what follows has a timeout of its own
-                Run.objects.filter(pk=row.pk).update(step_started_at=Now())
+                type(row).objects.filter(pk=row.pk).update(step_started_at=Now())
             moves.poke_on_commit(row)

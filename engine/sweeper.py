@@ -17,13 +17,13 @@ from django.db import InterfaceError, OperationalError, connection
 
 from approvals.models import Gate
 from approvals.services import clock
-from engine.claim import DUE
+from engine.claim import DUE, UNDO_DUE
 from engine.lease import HELD_KEYS
-from engine.services import deadlines, takeover
+from engine.services import deadlines, settling, takeover
 from runs import bell
 from runs.models import Run
 from workflows import registry
-from workflows.definition import DEFAULT_TIMEOUT
+from workflows.steps import DEFAULT_TIMEOUT
 
 log = logging.getLogger("holdfast.sweeper")
 INTERVAL = 0.25  # seconds
@@ -34,12 +34,42 @@ SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweep
 PATIENCE = "1s"  # for a row that somebody else has locked; it is pushed back, and the others go on
 STUCK_AFTER = 5.0  # seconds past a step's timeout after which its worker's lease is cut
 
-_DUE = f"SELECT id, available_at FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT %s"
+_DUE = f"""
+(SELECT id, available_at FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT %(limit)s)
+UNION ALL (SELECT id, available_at FROM runs_run WHERE {UNDO_DUE} ORDER BY available_at LIMIT %(limit)s)
+UNION ALL (
+    SELECT run.id, due.available_at FROM runs_run AS run CROSS JOIN LATERAL (
+        SELECT available_at FROM runs_branch
+        WHERE run_id = run.id AND fan_out_id = run.fan_out_id AND status = 'queued' AND available_at <= holdfast_now()
+        ORDER BY available_at, index LIMIT %(each)s
+    ) AS due WHERE run.status = 'running' AND run.worker IS NULL AND run.requested = ''
+) ORDER BY available_at LIMIT %(limit)s
+"""
+# In fan-out with no branch in a step, and something to be said of that.
+_TO_SETTLE = """
+SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND NOT EXISTS (
+    SELECT FROM runs_branch WHERE run_id = run.id AND fan_out_id = run.fan_out_id AND status = 'running'
+) AND (requested <> '' OR deadline_at <= holdfast_now()
+    OR NOT EXISTS (SELECT FROM runs_branch WHERE run_id = run.id AND fan_out_id = run.fan_out_id AND status = 'queued')
+    OR EXISTS (SELECT FROM runs_branch JOIN runs_fanout ON runs_fanout.id = fan_out_id
+               WHERE fan_out_id = run.fan_out_id AND status = 'failed' AND on_failure = 'fail'))
+"""
+_TO_TELL = """
+SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND fan_out_id IS NOT NULL AND EXISTS (
+    SELECT FROM runs_branch WHERE run_id = run.id AND status IN ('succeeded', 'failed') AND told_at IS NULL
+)
+"""
+CALLED = 8  # workers that are called for one fan-out's due branches; each takes one after the other
 _FRESH_START = f"SELECT extract(epoch FROM clock_timestamp() - ({takeover.UP_SINCE}))"
 _IN_FLIGHT = """
 SELECT workflow, version, step, worker, extract(epoch FROM clock_timestamp() - coalesce(step_started_at, updated_at))
-FROM runs_run WHERE status = 'running' AND worker IS NOT NULL
+FROM runs_run WHERE status IN ('running', 'rolling_back') AND worker IS NOT NULL
     AND coalesce(step_started_at, updated_at) < clock_timestamp() - interval '5 s'
+UNION ALL
+SELECT workflow, version, branch.step, branch.worker,
+    extract(epoch FROM clock_timestamp() - coalesce(branch.step_started_at, branch.updated_at))
+FROM runs_branch AS branch JOIN runs_run AS run ON run.id = run_id WHERE branch.status = 'running'
+    AND coalesce(branch.step_started_at, branch.updated_at) < clock_timestamp() - interval '5 s'
 """
 _CUT = f"SELECT pg_terminate_backend(pid) FROM ({HELD_KEYS}) AS held WHERE key = %s"
 
@@ -89,7 +119,8 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One look at everything."""
-        for part in (self.fire_gates, self.take_over, self.end_overdue, self.cut_stuck_workers, self.ring, self.alive):
+        parts = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
+        for part in (*parts, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -107,6 +138,20 @@ class Sweeper:
         pushed = set(self.failed_runs.ids())
         lost = [row for row in takeover.lost(BATCH + len(pushed)) if row[0] not in pushed]
         return self._each(lost, lambda row: takeover.take_over(*row), self.failed_runs, key=lambda row: row[0])
+
+    def settle(self) -> int:
+        """Fan-outs of which nobody has asked, after their last branch, what becomes of the run."""
+        return self._each(self._runs(_TO_SETTLE), settling.settle, self.failed_runs)
+
+    def tell(self) -> int:
+        """Journal what branches have finished since the last time."""
+        return self._each(self._runs(_TO_TELL), settling.tell_of, self.failed_runs)
+
+    def _runs(self, statement: str) -> list[uuid.UUID]:
+        pushed = set(self.failed_runs.ids())
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [row[0] for row in cursor.fetchall() if row[0] not in pushed]
 
     def end_overdue(self) -> int:
         """Runs that queue or wait beyond their deadline."""
@@ -128,7 +173,7 @@ class Sweeper:
         now = time.monotonic()
         self.rung = {mark: at for mark, at in self.rung.items() if now - at < RING_AGAIN}
         with connection.cursor() as cursor:
-            cursor.execute(_DUE, [BATCH + len(self.rung)])
+            cursor.execute(_DUE, {"limit": BATCH + len(self.rung), "each": CALLED})
             due = [row for row in cursor.fetchall() if row not in self.rung]
         for mark in due:
             if not bell.ring(mark[0]):
@@ -176,7 +221,7 @@ def _longest(name: str, version: str, step: str) -> float:
     """Seconds that a worker may be silent in the step: its calls of author's code, each with a timeout, between two writes."""
     try:
         workflow = registry.version(name, version)
-        found = workflow.steps[workflow.current_name(step)]
+        found = workflow.find(step)
     except LookupError:
         return DEFAULT_TIMEOUT
     limit = found.timeout

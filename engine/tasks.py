@@ -8,7 +8,7 @@ import psycopg
 from celery import shared_task
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from engine import stretch, timelimit
+from engine import advancing, timelimit
 from engine.insisting import is_refusal
 from engine.lease import EXIT_LEASE_LOST
 from engine.services import takeover
@@ -23,8 +23,8 @@ def advance(run_id: str | None) -> None:
     timelimit.hear_sigterm()
     hint = uuid.UUID(run_id) if run_id else None
     try:
-        if not stretch.advance(hint) and hint is not None and _taken_over(hint):
-            stretch.advance(hint)
+        if not advancing.advance(hint) and hint is not None and _taken_over(hint):
+            advancing.advance(hint)
     except (OperationalError, InterfaceError, psycopg.OperationalError):
         log.exception("the database failed in the middle of run %s; this worker process ends", run_id)
         os._exit(EXIT_LEASE_LOST)

@@ -59,6 +59,26 @@ def in_one_trip(*statements: tuple[str, Values]) -> list[list[Any]]:
     return [_loaded(raw, result) for result in results]
 
 
+def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list[Any], list[Any]]:
+    """Send a statement, commit it, and look with ``after``, which sees what others have committed by then. One round trip."""
+    raw = _connection()
+    if not settings.HOLDFAST_PREPARES or not raw.autocommit:
+        return rows(*statement), rows(*after)
+    names = [_name(raw, text) for text, _ in (statement, after)]
+    found: list[list[pq.abc.PGresult]] = []
+    raw.pgconn.enter_pipeline_mode()
+    try:
+        for name, (text, values) in zip(names, (statement, after), strict=True):
+            raw.pgconn.send_query_prepared(name, *_bound(text, values))
+            raw.pgconn.pipeline_sync()
+        found = [list(_results(raw.pgconn)), list(_results(raw.pgconn))]
+    finally:
+        if raw.pgconn.status == pq.ConnStatus.OK:
+            raw.pgconn.exit_pipeline_mode()
+    first, second = (_loaded(raw, results[0]) for results in found)
+    return first, second
+
+
 def _results(pgconn: pq.abc.PGconn) -> Iterable[pq.abc.PGresult]:
     """The results up to the pipeline's end; a None stands between any two."""
     while pgconn.status == pq.ConnStatus.OK:

@@ -14,12 +14,14 @@ from django.db import connection, connections, transaction
 
 from approvals.models import Gate
 from approvals.services.deciding import decide
-from engine import lease, stretch
+from engine import advancing, lease
 from engine.services import starting
 from runs import bell
 from runs.models import Run
-from tests import flows
+from tests import flows, part_flows
 from tests.stack import Stack
+
+assert part_flows  # imported to be registered
 
 PEOPLE = {
     "alice": ["operator"],
@@ -87,7 +89,7 @@ def worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
     """``worker(run)`` carries the run on as a run worker would, in this process; with nothing, whatever is due."""
     key, held = new_lease()
     monkeypatch.setattr(lease, "hold", lambda: key)
-    yield lambda run=None: stretch.advance(run.pk if run is not None else None)
+    yield lambda run=None: advancing.advance(run.pk if run is not None else None)
     held.close()
 
 

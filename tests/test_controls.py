@@ -194,7 +194,7 @@ def test_an_effect_in_doubt_is_learned_of_before_the_deadline_ends_the_run(make_
 def test_what_resuming_saved_is_summed_per_resume(make_run, people):
     run = make_run()
     key, held = new_lease()
-    found = claim.take(run.pk, key)
+    found = claim.take_hinted(run.pk, key)
     assert found is not None
     packed_usage = boundary.Used(10, 5, 3, ())
     packed = store.pack(step="one", visit=1, attempt=1, schema_version=1, delta={}, values={}, since=store.Since(),

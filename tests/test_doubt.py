@@ -163,7 +163,7 @@ def test_workers_that_die_while_learning_are_poison_too(make_run):
     Run.objects.filter(pk=run.pk).update(step="hurry", deadline_at=Now(), doubt_at=Now())
     for _ in range(3):
         key, held = new_lease()
-        found = claim.take(run.pk, key)
+        found = claim.take_hinted(run.pk, key)
         die(held)
         assert found is not None and takeover.take_over(run.pk, key, found[0].claim)
     assert (fresh(run).status, fresh(run).error["type"]) == ("failed", "Poison")
@@ -205,7 +205,7 @@ def test_a_claim_reads_the_state_as_of_the_claim(make_run, people, monkeypatch):
 
     monkeypatch.setattr(hot, "one", lambda statement, values: [real(statement, values)[0],
                                                                      monkeypatch.setattr(hot, "rows", later)][0])  # fmt: skip
-    _, loaded = claim.take(None, key)
+    _, loaded = claim.take_oldest(key)
     die(held)
     assert not isinstance(loaded, Exception)
 

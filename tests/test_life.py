@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from approvals.models import Gate
 from approvals.services.deciding import decide
 from checkpoints import store
-from engine import lease, stretch, sweeper
+from engine import advancing, lease, sweeper
 from engine.services import controls, starting, workflow_holds
 from engine.services.starting import InputInvalid
 from runs import hot
@@ -170,7 +170,7 @@ class Life(RuleBasedStateMachine):
 
     def _advance(self) -> None:
         try:
-            stretch.advance(self.run.pk)
+            advancing.advance(self.run.pk)
         except Killed:
             die(self.lease)
             self.new_worker()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine import stretch
+from engine import advancing
 from runs import reading
 from runs.models import Run
 from tests import flows
@@ -143,7 +143,7 @@ def test_a_stretch_yields_to_others_that_are_due(make_run, worker, settings, mon
     settings.HOLDFAST_STRETCH = -1.0
     first, second = make_run("t-line"), make_run("t-line")
     assert first.pk != second.pk
-    stretch.advance(first.pk)
+    advancing.advance(first.pk)
     first.refresh_from_db()
     assert (first.status, first.step) == ("queued", "one")
 

@@ -1,13 +1,14 @@
 """What an author imports. Pure Python: this package knows nothing of databases, queues or pages."""
 
 from workflows.actions import Action, Proposal
-from workflows.answers import Ask, End, Goto, Happened, NotHappened, Partly, Unknown
+from workflows.answers import Ask, End, FanOut, Goto, Happened, NotHappened, Partly, Send, Sleep, Unknown, Wait
 from workflows.context import Branch, Ctx, Decision
-from workflows.definition import Gate, Step, Workflow
+from workflows.definition import Workflow
 from workflows.errors import Ambiguous, Permanent, RegistrationError, Transient
 from workflows.policy import Policy, escalate
 from workflows.retry import Retry
 from workflows.state import Add, Append, Merge, Replace, Secret, State
+from workflows.steps import Gate, Step
 
 __all__ = [
     "Action",
@@ -19,6 +20,7 @@ __all__ = [
     "Ctx",
     "Decision",
     "End",
+    "FanOut",
     "Gate",
     "Goto",
     "Happened",
@@ -32,10 +34,13 @@ __all__ = [
     "Replace",
     "Retry",
     "Secret",
+    "Send",
+    "Sleep",
     "State",
     "Step",
     "Transient",
     "Unknown",
+    "Wait",
     "Workflow",
     "escalate",
 ]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflows import codec
-from workflows.answers import Ask, End, Goto
+from workflows.answers import Ask, End, FanOut, Goto, Send, Sleep, Wait
 from workflows.context import Ctx
-from workflows.definition import Step
 from workflows.errors import Permanent, Transient
 from workflows.state import State, StateInvalid
+from workflows.steps import Step
 
 POISON = 3  # workers lost in one visit, after which its step is not tried again by itself
 Call = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
@@ -19,11 +19,13 @@ Call = Callable[[Callable[..., Any], tuple[Any, ...]], Any]
 
 @dataclass(frozen=True)
 class Result:
-    """What a step returned: updates, where to go (None: the next in order), and gates to open."""
+    """What a step returned: updates, where to go (None: the next in order), and what comes before that."""
 
     updates: Mapping[str, Any] = field(default_factory=dict)
     goto: str | None = None
     asks: tuple[Ask, ...] = ()
+    pause: Sleep | Wait | None = None
+    fan_out: FanOut | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def run_step(step: Step, state: State, ctx: Ctx, call: Call) -> Result | Failure
     """Have the step called with what it may see, and put what it returned into one shape. ``call`` catches what it raises."""
     seen = state if step.needs is None else Narrowed(state, step.needs)
     before = _mutable(state)
-    outcome = call(step.function, (seen, ctx))
+    outcome = call(step.function, (seen, ctx, *ctx.given))
     if isinstance(outcome, Failure):
         return outcome
     changed = [name for name, data in before.items() if codec.dumps(_dump(state, name)) != data]
@@ -97,16 +99,29 @@ def _normal(value: Any, step: Step) -> Result | Failure:
         return Result(value)
     if isinstance(value, Goto):
         return Result(value.updates, value.step)
-    if isinstance(value, End):
-        return Result(value.updates, "end")
-    asks = (value,) if isinstance(value, Ask) else tuple(value) if isinstance(value, list) else ()
-    if asks and all(isinstance(ask, Ask) for ask in asks):
+    if isinstance(value, (Sleep, Wait)):
+        return Result(value.updates, value.goto, pause=value)
+    if isinstance(value, Ask) or _all(value, Ask):
+        asks = (value,) if isinstance(value, Ask) else tuple(value)
         updates: dict[str, Any] = {}
         for ask in asks:
             updates |= ask.updates
         return Result(updates, None, asks)
-    text = f"step {step.name!r} returned {type(value).__name__}; a dict of updates, None, Goto, End or Ask was expected"
+    if not step.is_branch and isinstance(value, End):
+        return Result(value.updates, "end")
+    if not step.is_branch and (isinstance(value, FanOut) or _all(value, Send) or value == []):
+        try:
+            fan_out = value if isinstance(value, FanOut) else FanOut.of(value)
+        except ValueError as error:
+            return Failure("BadReturn", f"step {step.name!r} returned {error}", "", retryable=False)
+        return Result(fan_out.updates, fan_out=fan_out)
+    expected = "Goto, Ask, Sleep or Wait" if step.is_branch else "Goto, End, Ask, Sleep, Wait, FanOut or a list of Sends"
+    text = f"step {step.name!r} returned {type(value).__name__}; a dict of updates, None, {expected} was expected"
     return Failure("BadReturn", text, "", retryable=False)
+
+
+def _all(value: Any, kind: type) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(item, kind) for item in value)
 
 
 def _mutable(state: State) -> dict[str, bytes]:

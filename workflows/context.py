@@ -47,6 +47,7 @@ class Ctx(ABC):
     signal: Any
     branches: Sequence[Branch]
     saved: Any
+    given: tuple[Any, ...] = ()  # what a branch step is called with beside state and ctx: its arg
 
     @abstractmethod
     def progress(self, fraction: float, message: str = "") -> None:

@@ -1,79 +1,28 @@
 """A workflow: its state schema and its steps, defined by decorators."""
 
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 from workflows import registry
 from workflows.actions import Proposal
-from workflows.answers import Ask, End, Goto, Happened, NotHappened, Partly, Unknown, check_verdicts
+from workflows.answers import Ask, End, FanOut, Goto, Happened, NotHappened, Partly, Send, Sleep, Unknown, Wait
 from workflows.context import Ctx
 from workflows.durations import Duration, seconds
 from workflows.errors import RegistrationError, StepGone
 from workflows.policy import Policy
 from workflows.retry import Retry
 from workflows.state import State
+from workflows.steps import EFFECT_OPTIONS, Gate, Step, build
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 S = TypeVar("S", bound=State)
-Returned = Mapping[str, Any] | Goto | End | Ask | list[Ask] | None
+Returned = Mapping[str, Any] | Goto | End | Ask | list[Ask] | Sleep | Wait | FanOut | list[Send] | None
 R = TypeVar("R", bound=Returned | Awaitable[Returned])
 Proposed = TypeVar("Proposed", bound=Proposal | Awaitable[Proposal])
 Verified = Happened | NotHappened | Partly | Unknown | Awaitable[Happened | NotHappened | Partly | Unknown]
 RESERVED = ("end", "next", "roll_back")
-DEFAULT_TIMEOUT = 300.0
-UNKNOWN_CHOICES = ("ask", "retry", "fail")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One named unit of work, as registered. ``is_effect``: it changes the world outside."""
-
-    name: str
-    function: Callable[..., Any]
-    where: str
-    retry: Retry = field(default_factory=Retry)
-    timeout: float = DEFAULT_TIMEOUT
-    then: tuple[str, ...] = ()
-    needs: tuple[str, ...] | None = None
-    was: tuple[str, ...] = ()
-    is_effect: bool = False
-    verify: Callable[..., Any] | None = None
-    confirm: bool = False
-    check_first: bool = False
-    settle: float = 5.0
-    on_unknown: str = "ask"
-    compensate: Callable[..., Any] | None = None
-    approved_by: str | None = None
-
-    @property
-    def kind(self) -> str:
-        return "effect" if self.is_effect else "step"
-
-    def targets(self) -> tuple[str, ...]:
-        return self.then
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate(Step):
-    """A step at which the run waits for people, when ``when(state)`` says so."""
-
-    when: Callable[..., Any] | None = None
-    policy: Policy = field(default_factory=Policy)
-    verdicts: tuple[str, ...] = ("approve", "reject")
-    on_reject: str = "end"
-    on_respond: str | None = None
-    revalidate: Callable[..., Any] | None = None
-
-    @property
-    def kind(self) -> str:
-        return "gate"
-
-    def targets(self) -> tuple[str, ...]:
-        return (*self.then, self.on_reject, *((self.on_respond,) if self.on_respond else ()))
 
 
 class StepDecorator(Protocol[S]):
@@ -83,6 +32,17 @@ class StepDecorator(Protocol[S]):
     def __call__(self, function: Callable[[S], R], /) -> Callable[[S], R]: ...
     @overload
     def __call__(self, function: Callable[[S, Ctx], R], /) -> Callable[[S, Ctx], R]: ...
+
+
+class BranchDecorator(Protocol[S]):
+    """The same for a function that is also given its branch's arg."""
+
+    @overload
+    def __call__(self, function: Callable[[S], R], /) -> Callable[[S], R]: ...
+    @overload
+    def __call__(self, function: Callable[[S, Ctx], R], /) -> Callable[[S, Ctx], R]: ...
+    @overload
+    def __call__(self, function: Callable[[S, Ctx, Any], R], /) -> Callable[[S, Ctx, Any], R]: ...
 
 
 class GateDecorator(Protocol[S]):
@@ -126,7 +86,8 @@ class Workflow(Generic[S]):
             )
         except ValueError as error:
             raise self.error("", str(error)) from None
-        self.steps: dict[str, Step] = {}
+        self.steps: dict[str, Step] = {}  # in order
+        self.branches: dict[str, Step] = {}  # reached by Send alone
         self._check()
         registry.register(self)
 
@@ -145,7 +106,7 @@ class Workflow(Generic[S]):
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
     ) -> StepDecorator[S]: ...
-    def step(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
+    def step(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by build
         """Define a step: ``(state)`` or ``(state, ctx)``, plain or async, returning updates or what comes next."""
         return self._decorated(Step, function, options)
 
@@ -171,9 +132,38 @@ class Workflow(Generic[S]):
         needs: Sequence[str] | None = ...,
         was: Sequence[str] = ...,
     ) -> StepDecorator[S]: ...
-    def effect(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
+    def effect(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by build
         """Define a step that changes the world outside, so that it is verified before it is ever tried again."""
         return self._decorated(Step, function, {**options, "is_effect": True})
+
+    @overload
+    def branch(self, function: Callable[[S, Ctx, Any], R], /) -> Callable[[S, Ctx, Any], R]: ...
+    @overload
+    def branch(
+        self,
+        *,
+        name: str | None = None,
+        effect: bool = False,
+        verify: Callable[..., Verified] | None = None,
+        confirm: bool = False,
+        check_first: bool = False,
+        settle: Duration = ...,
+        on_unknown: Literal["ask", "retry", "fail"] = "ask",
+        compensate: Callable[..., Any] | None = None,
+        approved_by: str | None = None,
+        retry: Retry = ...,
+        timeout: Duration = ...,
+        then: Sequence[str] = ...,
+        needs: Sequence[str] | None = ...,
+        was: Sequence[str] = ...,
+    ) -> BranchDecorator[S]: ...
+    def branch(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by build
+        """Define a step that only ``Send`` and ``FanOut`` reach: ``(state, ctx, arg)``, once for each of its args.
+
+        With ``effect=True``, or any option of an effect, it is one.
+        """
+        acts = options.pop("effect", False) or not EFFECT_OPTIONS.isdisjoint(options)
+        return self._decorated(Step, function, {**options, "is_branch": True, "is_effect": bool(acts)})
 
     @overload
     def gate(self, function: Callable[[S], Proposed], /) -> Callable[[S], Proposed]: ...
@@ -194,7 +184,7 @@ class Workflow(Generic[S]):
         timeout: Duration = ...,
         was: Sequence[str] = ...,
     ) -> GateDecorator[S]: ...
-    def gate(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by _build
+    def gate(self, function: Any = None, /, **options: Any) -> Any:  # type: ignore[misc] # checked by build
         """Define a point where the run waits for people; the function returns the Proposal that they see."""
         return self._decorated(Gate, function, options)
 
@@ -209,9 +199,10 @@ class Workflow(Generic[S]):
 
     def current_name(self, name: str) -> str:
         """The name that the step once called ``name`` has in this version. Raises StepGone with the remedy."""
-        if name in self.steps:
+        known = {**self.steps, **self.branches}
+        if name in known:
             return name
-        for step in self.steps.values():
+        for step in known.values():
             if name in step.was:
                 return step.name
         raise StepGone(
@@ -219,15 +210,20 @@ class Workflow(Generic[S]):
             f'Name it in was=["{name}"] of the step that replaces it, and deploy.'
         )
 
+    def find(self, name: str) -> Step:
+        """The step or branch of that name, now or once. Raises StepGone with the remedy."""
+        name = self.current_name(name)
+        return self.steps[name] if name in self.steps else self.branches[name]
+
     def is_effect(self, name: str) -> bool:
         """Whether the step of that name, now or once, acts outside; ``end`` does not. Raises StepGone."""
-        return name != "end" and self.steps[self.current_name(name)].is_effect
+        return name != "end" and self.find(name).is_effect
 
     def finish(self) -> None:
         """Check what can be checked only once all steps are known. Raises RegistrationError."""
         if not self.steps:
             raise self.error("", "it has no steps; define at least one with @workflow.step")
-        for step in self.steps.values():
+        for step in (*self.steps.values(), *self.branches.values()):
             for target in step.targets():
                 self._check_target(step, target)
             for name in step.needs or ():
@@ -240,17 +236,35 @@ class Workflow(Generic[S]):
         """Nodes and edges for drawing: ``{"nodes": [{name, kind}], "edges": [{from, to, label}]}``."""
         edges: list[dict[str, str]] = []
         for step in self.steps.values():
-            following = step.then or (self.after(step.name) or "end",)
+            parts = [target for target in step.then if target in self.branches]
+            join = self.after(step.name) or "end"
+            following = [target for target in step.then if target not in parts] or [join]
             edges += [{"from": step.name, "to": target, "label": ""} for target in following]
+            edges += [{"from": step.name, "to": target, "label": "each"} for target in parts]
+            edges += [{"from": target, "to": join, "label": "join"} for target in self._ends_of(parts)]
             if isinstance(step, Gate):
                 edges.append({"from": step.name, "to": step.on_reject, "label": "reject"})
                 if step.on_respond:
                     edges.append({"from": step.name, "to": step.on_respond, "label": "respond"})
-        return {"nodes": [{"name": step.name, "kind": step.kind} for step in self.steps.values()], "edges": edges}
+        for step in self.branches.values():
+            edges += [{"from": step.name, "to": target, "label": ""} for target in step.then]
+        nodes = (*self.steps.values(), *self.branches.values())
+        return {"nodes": [{"name": step.name, "kind": step.kind} for step in nodes], "edges": edges}
+
+    def _ends_of(self, parts: Sequence[str]) -> list[str]:
+        """The branch steps at which a fan-out to ``parts`` can end: those that lead to no other."""
+        reached, ahead = list[str](), list(parts)
+        while ahead:
+            here = ahead.pop(0)
+            if here not in reached:
+                reached.append(here)
+                ahead += self.branches[here].then
+        return [name for name in reached if not self.branches[name].then]
 
     def error(self, step: str, text: str) -> RegistrationError:
         place = f"step {step!r} of workflow {self.name!r}" if step else f"workflow {self.name!r}"
-        where = self.steps[step].where if step in self.steps else self.where
+        known = self.steps.get(step) or self.branches.get(step)
+        where = known.where if known else self.where
         return RegistrationError(f"{where}: {place}: {text}")
 
     def _decorated(self, kind: type[Step], function: Any, options: dict[str, Any]) -> Any:
@@ -269,17 +283,17 @@ class Workflow(Generic[S]):
         name = options.pop("name", None) or function.__name__
         where = _place(function)
         try:
-            step = _build(kind, name, function, where, options)
+            step = build(kind, name, function, where, options)
         except (TypeError, ValueError) as error:
             raise RegistrationError(f"{where}: step {name!r} of workflow {self.name!r}: {error}") from None
-        if name in self.steps:
+        if (known := self.steps.get(name) or self.branches.get(name)) is not None:
             raise RegistrationError(
                 f"{where}: step {name!r} of workflow {self.name!r} is defined twice "
-                f"(first in {self.steps[name].where}); rename one, or give it name=…"
+                f"(first in {known.where}); rename one, or give it name=…"
             )
         if name in RESERVED:
             raise RegistrationError(f"{where}: {name!r} is a reserved name; rename the step, or give it name=…")
-        self.steps[name] = step
+        (self.branches if step.is_branch else self.steps)[name] = step
 
     def _check(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.replace("-", "_").isidentifier():
@@ -292,71 +306,18 @@ class Workflow(Generic[S]):
             raise self.error("", f"on_failure={self.on_failure!r}: 'stop' or 'roll_back' was expected")
         if self.deadline == 0:
             raise self.error("", "deadline=0 would end every run at once")
-        unbuilt = {
-            "on_failure": self.on_failure == "roll_back",
-            "expires": self.expires is not None,
-        }
-        for name in (name for name, given in unbuilt.items() if given):
-            raise self.error("", f"{name} is not built yet, and is not ignored in silence; leave it out")
+        if self.expires is not None:
+            raise self.error("", "expires is not built yet, and is not ignored in silence; leave it out")
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise self.error("", f"max_steps={self.max_steps!r}: a whole number from 1 was expected")
 
     def _check_target(self, step: Step, target: str) -> None:
-        allowed = (*self.steps, "end", *(("next",) if isinstance(step, Gate) else ()))
-        if target not in allowed:
+        if step.is_branch and target not in self.branches:
+            known = ", ".join(self.branches)
+            raise self.error(step.name, f"it leads to {target!r}, which is no branch step; known are {known}")
+        rejected = ("next", "roll_back") if isinstance(step, Gate) else ()
+        if not step.is_branch and target not in (*self.steps, *self.branches, "end", *rejected):
             raise self.error(step.name, f"it leads to {target!r}, which is no step; known are {', '.join(self.steps)}")
-
-
-def _build(kind: type[Step], name: str, function: Callable[..., Any], where: str, options: dict[str, Any]) -> Step:
-    for key in ("timeout", "settle"):
-        if key in options:
-            try:
-                options[key] = seconds(options[key])
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
-    if options.get("timeout") == 0:
-        raise ValueError("timeout=0 would end every attempt at once")
-    for key in ("then", "needs", "was", "verdicts"):
-        if isinstance(options.get(key), str):
-            raise ValueError(f"{key}={options[key]!r}: a list was expected")
-        if options.get(key) is not None:
-            options[key] = tuple(options[key])
-    if "verdicts" in options:
-        check_verdicts(options["verdicts"])
-        if "respond" in options["verdicts"] and not options.get("on_respond"):
-            raise ValueError("the verdict 'respond' needs on_respond=…, the step that reads the words")
-    if options.get("revalidate"):
-        raise ValueError("revalidate is not built yet, and is not ignored in silence; leave it out")
-    for key in ("confirm", "check_first"):
-        if options.get(key) and options.get("verify") is None:
-            raise ValueError(f"{key}=True needs verify=…, which is what it asks")
-    if options.get("on_unknown", "ask") not in UNKNOWN_CHOICES:
-        raise ValueError(f"on_unknown={options['on_unknown']!r}: one of {', '.join(UNKNOWN_CHOICES)} was expected")
-    _takes(function, "step")
-    for key in ("verify", "compensate", "when", "revalidate"):
-        if options.get(key) is not None:
-            _takes(options[key], key)
-    return kind(name=name, function=function, where=where, **options)
-
-
-def _takes(function: Callable[..., Any], role: str) -> int:
-    """How many of (state, ctx) ``function`` takes. Raises ValueError when it takes none or more than two."""
-    count = takes(function)
-    if count not in (1, 2):
-        raise ValueError(f"{role} {getattr(function, '__name__', function)!r} must take (state) or (state, ctx)")
-    return count
-
-
-@functools.cache
-def takes(function: Callable[..., Any]) -> int:
-    """How many positional arguments ``function`` can be given, at most 2; 0 when none or when more are required."""
-    positional = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    required = [parameter for parameter in positional if parameter.default is parameter.empty]
-    return 0 if len(required) > 2 else min(len(positional), 2)
 
 
 def _place(function: Callable[..., Any]) -> str:

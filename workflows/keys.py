@@ -3,6 +3,14 @@
 import uuid
 
 
-def visit_key(run_id: uuid.UUID, step: str, visit: int) -> str:
-    """The same for every attempt of one visit, new for a new visit. A UUIDv5 (RFC 9562), so that any API takes it."""
-    return str(uuid.uuid5(run_id, f"{step}/{visit}"))
+def visit_key(run_id: uuid.UUID, step: str, visit: int, branch: str = "") -> str:
+    """The same for every attempt of one visit, new for a new visit. A UUIDv5 (RFC 9562), so that any API takes it.
+
+    ``branch`` is ``<seq of its fan-out>.<index>``; visits are counted within it.
+    """
+    return str(uuid.uuid5(run_id, f"{branch}/{step}/{visit}" if branch else f"{step}/{visit}"))
+
+
+def undo_key(effect_key: str) -> str:
+    """The key of the compensation of the effect that had ``effect_key``."""
+    return str(uuid.uuid5(uuid.UUID(effect_key), "undo"))

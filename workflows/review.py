@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.definition import Gate, Workflow
+from workflows.definition import Workflow
+from workflows.steps import Gate
 
 
 @dataclass(frozen=True)

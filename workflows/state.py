@@ -113,11 +113,12 @@ class State(BaseModel):
 
 @dataclass(frozen=True)
 class Change:
-    """The result of applying updates: the new state, its plain JSON, and the delta between the two."""
+    """The result of applying ``updates``: the new state, its plain JSON, and the delta between the two."""
 
     state: State
     values: dict[str, Any]
     delta: dict[str, Any]
+    updates: Mapping[str, Any]
 
 
 def apply(state: State, values: Mapping[str, Any], updates: Mapping[str, Any]) -> Change:
@@ -143,7 +144,7 @@ def apply(state: State, values: Mapping[str, Any], updates: Mapping[str, Any]) -
             delta.setdefault("append", {})[name] = plain[len(values[name]) :]
         else:
             delta.setdefault("set", {})[name] = plain
-    return Change(new_state, new_values, delta)
+    return Change(new_state, new_values, delta, updates)
 
 
 def plain(state: State) -> dict[str, Any]:

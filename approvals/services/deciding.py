@@ -142,8 +142,10 @@ def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
         "final": final,
         **({"args": _shown(run, decision.args)} if decision.args is not None else {}),
         **({"votes": f"{got} of {gate.quorum}"} if gate.quorum > 1 else {}),
+        **({"branch": gate.branch.index} if gate.branch else {}),
     }
-    journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, run.attempt, decision.by_name, detail))
+    attempt = gate.branch.attempt if gate.branch else run.attempt
+    journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
     if final:
         outcome.close(run, gate, decision)
     else:

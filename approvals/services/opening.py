@@ -12,8 +12,8 @@ from django.db.models import Q
 from approvals.models import Gate, GateKind
 from runs.access import ADMIN
 from runs.clock import database_now
-from runs.models import Kind, Run
-from runs.services import journal
+from runs.models import Branch, Kind, Run
+from runs.services import journal, moves
 from workflows import codec
 
 
@@ -35,10 +35,10 @@ class Question:
     merges: bool = True
 
 
-def open_gates(run: Run, questions: Sequence[Question], *, by: str = "") -> list[Gate]:
-    """Open a gate for each question at the run's current step and visit. The run is locked and about to wait."""
+def open_gates(row: Run | Branch, questions: Sequence[Question], *, by: str = "") -> list[Gate]:
+    """Open a gate for each question at the current step and visit of the run, or of its branch, which is about to wait."""
     now = database_now()  # one time for all: it tells which gates were opened together
-    return [_open(run, ordinal, question, len(questions), by, now) for ordinal, question in enumerate(questions)]
+    return [_open(row, ordinal, question, len(questions), by, now) for ordinal, question in enumerate(questions)]
 
 
 def proposal_hash(step: str, proposal: Mapping[str, Any]) -> str:
@@ -55,7 +55,8 @@ def rehash(gate: Gate) -> str:
 _PROPOSAL = ("title", "summary", "action", "context", "verdicts")
 
 
-def _open(run: Run, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:
+def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:
+    run, branch = (row.run, row) if isinstance(row, Branch) else (row, None)
     policy = dict(question.policy)
     users = [name.removeprefix("user:") for name in policy["approvers"] if name.startswith("user:")]
     groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
@@ -70,14 +71,15 @@ def _open(run: Run, ordinal: int, question: Question, together: int, by: str, no
     }
     gate = Gate.objects.create(
         run=run,
-        step=run.step,
-        visit=run.visit,
+        branch=branch,
+        step=row.step,
+        visit=row.visit,
         ordinal=ordinal,
         together=together,
         key=question.key,
         kind=question.kind,
         **proposal,
-        proposal_hash=proposal_hash(run.step, proposal),
+        proposal_hash=proposal_hash(row.step, proposal),
         policy=policy,
         approver_users=users,
         approver_groups=groups,
@@ -98,7 +100,7 @@ def _open(run: Run, ordinal: int, question: Question, together: int, by: str, no
         "asks": [*users, *groups],
         "due_at": gate.due_at.isoformat() if gate.due_at else None,
     }
-    journal.record(run.pk, journal.Entry(Kind.GATE_OPENED, run.step, run.attempt, by, detail))
+    moves.record(row, journal.Entry(Kind.GATE_OPENED, row.step, row.attempt, by, detail))
     return gate
 
 

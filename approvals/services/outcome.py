@@ -5,59 +5,78 @@ from typing import Any
 
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision
+from approvals.services import ending
 from checkpoints import store
 from runs import bell
-from runs.clock import Now
-from runs.models import Kind, Run
+from runs.clock import Now, database_now
+from runs.models import Branch, Kind, Run
 from runs.moves import Status
+from runs.places import arrival, finished_step
 from runs.services import journal, moves
-from workflows import Workflow, registry
+from workflows import Workflow, joining, registry
 from workflows import state as states
 
 
 def close(run: Run, gate: Gate, decision: Decision) -> None:
-    """Close the gate with this decision; when no sibling is open, move the run on. Raises InvalidDecision."""
+    """Close the gate with this decision; when no sibling is open, move the run on, or its branch. Raises InvalidDecision."""
     gate.status, gate.final_at = GateStatus.DECIDED, decision.at
     gate.outcome_verdict, gate.outcome_by = decision.verdict, decision.by_name
     gate.save(update_fields=["status", "final_at", "outcome_verdict", "outcome_by"])
     siblings = _opened_with(run, gate)
+    row = run if gate.branch_id is None else moves.lock_branch(gate.branch_id, run)
     if any(sibling.is_open for sibling in siblings):
         moves.poke_on_commit(run)
         return
-    if gate.kind == GateKind.OUTCOME:
-        _settle_effect(run, gate, decision)
-        return
-    rejected = next((one for one in siblings if one.outcome_verdict == Verdict.REJECT), None)
-    failed = next((one for one in siblings if one.outcome_verdict == Verdict.FAIL), None)
-    if failed is not None:
-        fail(run, f"{failed.title}: nobody decided in time", by=decision.by_name, comment=decision.comment)
-    elif rejected is not None and rejected.on_reject == "end":
-        comment = rejected.decisions.filter(verdict=Verdict.REJECT, voided_at=None).values_list("comment", flat=True)
-        _end(run, "reject", rejected.outcome_by, next(iter(comment), ""))
+    if gate.branch_id is not None:  # the branch moves; whoever hears the bell looks what becomes of its run
+        if run.status == Status.WAITING:
+            moves.move(run, "branches_move")
+        bell.ring_on_commit(run.pk)
+    if gate.kind == GateKind.UNDO:
+        _settle_undo(run, gate, decision)
+    elif gate.kind == GateKind.OUTCOME:
+        _settle_effect(row, gate, decision)
     else:
-        _go_on(run, siblings, rejected)
+        _settle_all(row, siblings, decision)
 
 
 def _opened_with(run: Run, gate: Gate) -> list[Gate]:
     """The gates of the same boundary, itself included."""
     if gate.together == 1:
         return [gate]
-    same = Gate.objects.filter(run=run, visit=gate.visit, opened_at=gate.opened_at).order_by("ordinal")
-    return list(same.exclude(status=GateStatus.WITHDRAWN))
+    same = Gate.objects.filter(run=run, branch=gate.branch_id, visit=gate.visit, opened_at=gate.opened_at)
+    return list(same.exclude(status=GateStatus.WITHDRAWN).order_by("ordinal"))
 
 
-def fail(run: Run, message: str, *, by: str, comment: str = "") -> None:
-    """End the run as failed at its gate."""
-    _end(run, "fail", by, comment, error=run.error_here("GateFailed", message))
+def _settle_all(row: Run | Branch, gates: list[Gate], decision: Decision) -> None:
+    rejected = next((one for one in gates if one.outcome_verdict == Verdict.REJECT), None)
+    failed = next((one for one in gates if one.outcome_verdict == Verdict.FAIL), None)
+    if failed is not None:
+        fail(row, f"{failed.title}: nobody decided in time", by=decision.by_name, comment=decision.comment)
+    elif rejected is not None and rejected.on_reject in ("end", "roll_back"):
+        comments = rejected.decisions.filter(verdict=Verdict.REJECT, voided_at=None).values_list("comment", flat=True)
+        reason = next(iter(comments), "")
+        if rejected.on_reject == "end":
+            ending.reject(row, by=rejected.outcome_by, reason=reason)
+        else:
+            _roll_back(row, by=rejected.outcome_by, reason=reason)
+    else:
+        _go_on(row, gates, rejected)
 
 
-def _end(run: Run, move: str, by: str, reason: str, **fields: Any) -> None:
-    to = "rejected" if move == "reject" else "failed"
-    detail = {"status": to, "reason": reason, **({"error": fields["error"]} if "error" in fields else {})}
-    moves.move(run, move, journal.Entry(Kind.ENDED, run.step, None, by, detail), reason=reason, **fields)
+def _roll_back(row: Run | Branch, *, by: str, reason: str) -> None:
+    if isinstance(row, Branch):
+        ending.reject(row, by=by, reason=reason)
+        row = row.run
+    ending.roll_back(row, by=by, reason=reason)
 
 
-def _go_on(run: Run, gates: list[Gate], rejected: Gate | None) -> None:
+def fail(row: Run | Branch, message: str, *, by: str, comment: str = "") -> None:
+    """End it as failed at its gate."""
+    ending.fail(row, row.error_here("GateFailed", message), by=by, reason=comment)
+
+
+def _go_on(row: Run | Branch, gates: list[Gate], rejected: Gate | None) -> None:
+    run = row.run if isinstance(row, Branch) else row
     workflow = registry.version(run.workflow, run.version)
     responded = next((gate for gate in gates if gate.outcome_verdict == Verdict.RESPOND), None)
     merged: dict[str, Any] = {}
@@ -66,24 +85,53 @@ def _go_on(run: Run, gates: list[Gate], rejected: Gate | None) -> None:
     elif responded is not None:
         target = responded.on_respond
     else:
-        target = gates[0].goto or workflow.after(run.step) or "end"
+        target = gates[0].goto or _after(row, workflow)
         for gate in gates:
             if gate.merges and gate.action and gate.outcome_verdict in (Verdict.APPROVE, Verdict.EDIT):
                 merged |= {name: value for name, value in gate.action["args"].items() if name in workflow.state.model_fields}
-    checkpoint(run, workflow, merged)
-    resume(run, target)
+    if isinstance(row, Run):  # a branch has kept its step's updates, and an Ask merges nothing
+        checkpoint(row, workflow, merged)
+    resume(row, target)
 
 
-def _settle_effect(run: Run, gate: Gate, decision: Decision) -> None:
+def _after(row: Run | Branch, workflow: Workflow[Any]) -> str:
+    return "end" if isinstance(row, Branch) else workflow.after(row.step) or "end"
+
+
+def _settle_effect(row: Run | Branch, gate: Gate, decision: Decision) -> None:
     """An outcome gate: the person knows what happened, and the effect is settled with that."""
+    run = row.run if isinstance(row, Branch) else row
     workflow = registry.version(run.workflow, run.version)
-    if decision.verdict == Verdict.HAPPENED:
+    if decision.verdict == Verdict.HAPPENED and isinstance(row, Branch):
+        branch_checkpoint(row, workflow, decision.args or {})
+        resume(row, "end")
+    elif decision.verdict == Verdict.HAPPENED:
         checkpoint(run, workflow, decision.args or {}, joined=True)
         resume(run, workflow.after(run.step) or "end")
     elif decision.verdict == Verdict.NOT_HAPPENED:
-        resume(run, run.step, visit=run.visit, attempt=run.attempt + 1, saved=run.saved)
+        resume(row, row.step, visit=row.visit, attempt=row.attempt + 1, saved=row.saved)
     else:
-        fail(run, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
+        fail(row, f"{gate.title}: {decision.by_name} ended the run", by=decision.by_name, comment=decision.comment)
+
+
+def _settle_undo(run: Run, gate: Gate, decision: Decision) -> None:
+    """An undo gate: the compensation is tried again, or was done by hand, or the run ends with it undone."""
+    if decision.verdict == Verdict.FAIL:
+        error = run.error_here("NotUndone", f"{gate.title}: {decision.by_name} ended the roll back")
+        ending.fail(run, error, by=decision.by_name, reason=decision.comment)
+        return
+    if decision.verdict == Verdict.DONE_BY_HAND:
+        known = {name: gate.context[name] for name in ("effect", "effect_key", "effect_seq") if name in gate.context}
+        branch = {"branch": gate.context["branch"]} if "branch" in gate.context else {}
+        detail = {**known, **branch, "by_hand": True, "result": None, "comment": decision.comment}
+        moves.record(run, journal.Entry(Kind.COMPENSATED, gate.step, None, decision.by_name, detail))
+    fields = {"attempt": run.attempt + 1, "failures": 0, "losses": 0, "available_at": Now(), "saved": None}
+    if run.status == Status.HELD:
+        Run.objects.filter(pk=run.pk).update(**fields, updated_at=Now())
+        moves.poke_on_commit(run)
+        return
+    moves.move(run, "go_on_undoing", **fields)
+    bell.ring_on_commit(run.pk)
 
 
 def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, joined: bool = False) -> None:
@@ -97,6 +145,19 @@ def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, jo
     loaded = store.load(run.pk, run.seq)
     change = applied(workflow, loaded, updates, joined=joined)
     store.write_change(run, workflow.state.schema_version, change, loaded.since)
+
+
+def branch_checkpoint(branch: Branch, workflow: Workflow[Any], updates: dict[str, Any]) -> None:
+    """Keep ``updates`` as what the branch's step returned. Raises InvalidDecision that names the fields."""
+    loaded = store.load(branch.run_id, branch.fan_out.seq)
+    try:
+        seen = joining.with_parts(workflow.state.parse(loaded.values), loaded.values, branch.done)
+        change = states.apply(seen.state, seen.values, updates)
+        part = joining.part(seen.state, seen.values, change)
+    except states.StateInvalid as error:
+        raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
+    branch.done = [*branch.done, finished_step(branch, part, at=database_now())]
+    Branch.objects.filter(pk=branch.pk).update(done=branch.done)
 
 
 def applied(
@@ -117,26 +178,18 @@ def check_edit(run: Run, args: Mapping[str, Any]) -> None:
     applied(workflow, store.load(run.pk, run.seq), fields)
 
 
-def resume(run: Run, target: str, **fields: Any) -> None:
-    """Queue the run at ``target`` as a new visit (unless ``fields`` say otherwise) and ring a worker after the commit.
+def resume(row: Run | Branch, target: str, **fields: Any) -> None:
+    """Queue it at ``target`` as a new visit (unless ``fields`` say otherwise) and ring a worker after the commit.
 
-    A held run is only put there: decisions go on while it is held, the run does not.
+    A branch whose target is ``end`` is done. A held run is only put there: decisions go on while it is held, the run does not.
     """
-    place: dict[str, Any] = {
-        "step": target,
-        "visit": run.visit + 1,
-        "attempt": 1,
-        "failures": 0,
-        "losses": 0,
-        "doubt_at": None,
-        "doubt_reason": "",
-        "saved": None,
-        "available_at": Now(),
-        **fields,
-    }
-    if run.status == Status.HELD:
-        Run.objects.filter(pk=run.pk).update(**place, updated_at=Now())
-        moves.poke_on_commit(run)
+    place: dict[str, Any] = {**arrival(row, target), "available_at": Now(), **fields}
+    if isinstance(row, Branch):
+        moves.move(row, "finish" if target == "end" else "resume", **place)
+    elif row.status == Status.HELD:
+        Run.objects.filter(pk=row.pk).update(**place, updated_at=Now())
+        moves.poke_on_commit(row)
         return
-    moves.move(run, "resume", **place)
-    bell.ring_on_commit(run.pk)
+    else:
+        moves.move(row, "resume", **place)
+    bell.ring_on_commit(row.run_id)

@@ -1,16 +1,33 @@
 """Taking open gates back when their run no longer waits for them."""
 
+from datetime import timedelta
+from typing import Any
+
 from approvals.models import Gate, GateStatus
-from runs.clock import Now
-from runs.models import Kind, Run
-from runs.services import journal
+from runs.clock import Now, database_now
+from runs.models import Branch, Kind, Run
+from runs.services import journal, moves
 
 
 def withdraw_all(run: Run, *, by: str, reason: str) -> int:
     """Withdraw the run's open gates; the run is locked. Returns how many."""
-    gates = list(Gate.objects.select_for_update(no_key=True).filter(run=run).open().order_by("pk"))
+    open_ones = Gate.objects.filter(run=run).open().select_related("branch").order_by("pk")
+    gates = list(open_ones.select_for_update(no_key=True, of=("self",)))
     for gate in gates:
         Gate.objects.filter(pk=gate.pk).update(status=GateStatus.WITHDRAWN, final_at=Now())
-        detail = {"gate": str(gate.id), "title": gate.title, "reason": reason}
+        detail: dict[str, Any] = {"gate": str(gate.id), "title": gate.title, "reason": reason}
+        if gate.branch is not None:
+            detail["branch"] = gate.branch.index
         journal.record(run.pk, journal.Entry(Kind.GATE_WITHDRAWN, gate.step, None, by, detail))
     return len(gates)
+
+
+def reopen(branch: Branch) -> None:
+    """Ask again what was withdrawn when the branch's run failed; the clock begins anew. Its step is not run again."""
+    gates = Gate.objects.filter(branch=branch, visit=branch.visit, status=GateStatus.WITHDRAWN).order_by("ordinal")
+    for gate in gates:
+        timeout = gate.policy["timeout"]
+        due_at = None if timeout is None else database_now() + timedelta(seconds=timeout)
+        Gate.objects.filter(pk=gate.pk).update(status=GateStatus.OPEN, final_at=None, due_at=due_at)
+        detail = {"gate": str(gate.id), "title": gate.title, "due_at": due_at.isoformat() if due_at else None}
+        moves.record(branch, journal.Entry(Kind.GATE_REOPENED, gate.step, branch.attempt, "", detail))

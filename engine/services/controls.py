@@ -7,15 +7,18 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 
-from approvals.services.withdrawing import withdraw_all
+from approvals.services import ending
+from approvals.services.withdrawing import reopen, withdraw_all
 from checkpoints import store, totals
+from engine.services import settling
 from engine.services.starting import InputInvalid, check_reason, deadline_from_now
 from runs import bell
 from runs.access import require
 from runs.clock import Now
-from runs.models import Kind, Run
-from runs.moves import Requested, Status
+from runs.models import Branch, Kind, Run
+from runs.moves import BRANCH_MOVES, BranchStatus, Requested, Status
 from runs.services import journal, moves
 from workflows import registry
 from workflows import state as states
@@ -35,10 +38,10 @@ class RunMovedOn(moves.MoveRefused):
 def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> Run:
     """End the run: at once, or at the next boundary where a step is in flight. Raises MoveRefused, NotPermitted."""
     run = _locked(run_id, by, reason, seq)
-    if run.status == Status.RUNNING and run.requested != Requested.CANCEL:
-        return _request(run, Requested.CANCEL, by, reason)
-    if run.is_final or run.requested == Requested.CANCEL:
+    if not run.can_cancel:
         raise moves.MoveRefused(run, "cancel")
+    if run.status == Status.RUNNING:
+        return _request(run, Requested.CANCEL, by, reason)
     withdraw_all(run, by=by.get_username(), reason="the run was cancelled")
     detail = {"reason": reason}
     cancelled = journal.Entry(Kind.CANCELLED, run.step, None, by.get_username(), detail)
@@ -50,10 +53,10 @@ def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) ->
 def hold(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> Run:
     """Keep the run from going on: at once, or at the next boundary. Raises MoveRefused, NotPermitted."""
     run = _locked(run_id, by, reason, seq)
-    if run.status == Status.RUNNING and not run.requested:
-        return _request(run, Requested.HOLD, by, reason)
     if not run.can_hold:
         raise moves.MoveRefused(run, "hold")
+    if run.status == Status.RUNNING or run.worker is not None:
+        return _request(run, Requested.HOLD, by, reason)
     entry = journal.Entry(Kind.HELD, run.step, None, by.get_username(), {"reason": reason})
     return moves.move(run, "hold", entry, reason=reason)
 
@@ -83,9 +86,16 @@ def release(
         moves.poke_on_commit(run)
         run.refresh_from_db()
         return run
-    if run.gates.open().filter(visit=run.visit).exists():
-        return moves.move(run, "release_to_wait", entry, reason="")
-    moves.move(run, "release", entry, reason="", limit="", **raised)
+    if run.fan_out_id is not None and not run.rolls_back:
+        moves.record(run, entry)
+        Run.objects.filter(pk=run.pk).update(reason="", limit="", **raised)
+        settling.settle_locked(run)
+    elif run.gates.open().filter(visit=run.visit).exists():
+        moves.move(run, "release_to_wait", entry, reason="")
+    elif run.rolls_back:
+        moves.move(run, "go_on_undoing", entry, reason="")
+    else:
+        moves.move(run, "release", entry, reason="", limit="", **raised)
     bell.ring_on_commit(run.pk)
     return run
 
@@ -103,6 +113,8 @@ def retry(
     run = _locked(run_id, by, reason, seq)
     if not run.can_retry:
         raise moves.MoveRefused(run, "retry")
+    if run.fan_out_id is not None:
+        return _retry_branches(run, by, reason, changes)
     saved = totals.spared(run)
     place: dict[str, Any] = {"attempt": run.attempt + 1}
     if changes:
@@ -117,6 +129,43 @@ def retry(
         deadline_at=deadline_from_now(run), **place, **saved.added(),
     )  # fmt: skip
     bell.ring_on_commit(run.pk)
+    return run
+
+
+def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | None) -> Run:
+    """The failed branches go on, each with its own key; those that are done stay so, and gates are asked again."""
+    if changes:
+        raise InputInvalid({"changes": "the branches see the state as it was when they were sent; retry without changes"})
+    failed = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.FAILED)
+    indexes = list(failed.order_by("index").values_list("index", flat=True))
+    waiting = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.WAITING)
+    for branch in list(waiting.order_by("pk")):
+        branch.run = run
+        reopen(branch)
+    failed.update(
+        status=BRANCH_MOVES["retry"][1], attempt=F("attempt") + 1, failures=0, losses=0, error=None, told_at=None,
+        finished_at=None, available_at=Now(), updated_at=Now(), boundary=F("boundary") + 1,
+    )  # fmt: skip
+    detail = {"reason": reason, "changed": [], "branches": indexes[:100]}
+    moves.record(run, journal.Entry(Kind.RETRIED, run.step, None, by.get_username(), detail))
+    Run.objects.filter(pk=run.pk).update(error=None, reason="", deadline_at=deadline_from_now(run))
+    run.refresh_from_db()
+    settling.settle_locked(run)
+    bell.ring_on_commit(run.pk)
+    return run
+
+
+@transaction.atomic
+def roll_back(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> Run:
+    """Undo the run's effects: at once, or from the next boundary where a step is in flight.
+
+    Raises MoveRefused, NotPermitted: only admins roll back.
+    """
+    require(by, "administer")
+    run = _locked(run_id, by, reason, seq)
+    if not run.can_roll_back:
+        raise moves.MoveRefused(run, "roll_back")
+    ending.roll_back(run, by=by.get_username(), reason=reason)
     return run
 
 
@@ -184,12 +233,18 @@ def _raised(run: Run) -> dict[str, Any]:
 def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
     """Ask the worker to stop at its next boundary."""
     verb = {"cancel": "asked to cancel", "hold": "asked to hold"}[what]
+    if run.worker is None:  # its branches have it; where none is in a step, the request is honoured at once
+        run_id = run.pk
+        transaction.on_commit(lambda: settling.settle(run_id), robust=True)
     return _noted(run, by, {"text": verb, "reason": reason}, requested=what, reason=reason)
 
 
 def _check_changeable(run: Run) -> None:
     """A state may be changed where nobody is looking at it: not in a step, and not behind a gate's proposal."""
     _check_settled(run)
+    if run.fan_out_id is not None or run.rolls_back:
+        where = "its branches see it" if not run.rolls_back else "the run rolls back"
+        raise InputInvalid({"changes": f"the state cannot be changed while {where}; release it without changes"})
     if run.status == Status.RUNNING or run.gates.open().filter(visit=run.visit).exists():
         where = "a step is in flight" if run.status == Status.RUNNING else "people are asked about the state as it is"
         raise InputInvalid({"changes": f"the state cannot be changed while {where}; release it without changes"})

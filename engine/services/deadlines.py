@@ -4,10 +4,10 @@ import uuid
 
 from django.db import transaction
 
-from approvals.services.withdrawing import withdraw_all
-from engine.endings import DEADLINE_PASSED
-from runs.models import Kind, Run
-from runs.services import journal, moves
+from approvals.services import ending
+from engine.requests import DEADLINE_PASSED
+from runs.models import Run
+from runs.services import moves
 
 
 @transaction.atomic
@@ -16,8 +16,5 @@ def end_overdue(run_id: uuid.UUID) -> bool:
     run = moves.lock(run_id)
     if not Run.objects.overdue().filter(pk=run.pk).exists():
         return False
-    withdraw_all(run, by="policy", reason="the run's deadline has passed")
-    error = run.error_here(DEADLINE_PASSED.type, DEADLINE_PASSED.message)
-    ended = journal.Entry(Kind.ENDED, run.step, None, "policy", {"status": "failed", "error": error})
-    moves.move(run, "fail", ended, error=error)
+    ending.fail(run, run.error_here(DEADLINE_PASSED.type, DEADLINE_PASSED.message), by="policy")
     return True

@@ -8,8 +8,8 @@ from typing import Any
 
 # name: (module, attribute, "before" or "after" it)
 POINTS = {
-    "before the claim": ("engine.claim", "take", "before"),
-    "after the claim": ("engine.claim", "take", "after"),
+    "before the claim": ("engine.claim", "take_hinted", "before"),
+    "after the claim": ("engine.claim", "take_hinted", "after"),
     "before the step": ("engine.attempt", "run_step", "before"),
     "after the request, reply lost": ("demo.client", "call", "after"),
     "before a request": ("demo.client", "call", "before"),
@@ -19,7 +19,7 @@ POINTS = {
     "while opening the gate": ("engine.stretch", "open_gates", "after"),
     "in verify": ("engine.effects", "ask_verify", "before"),
     "after verify, before it is noted": ("engine.effects", "ask_verify", "after"),
-    "while a failure is written": ("engine.endings", "spent", "after"),
+    "while a failure is written": ("engine.endings", "spend", "after"),
     "while a run is started": ("checkpoints.store", "write", "after"),
     "in the decision": ("approvals.services.outcome", "resume", "after"),
     "after the decision, before the bell": ("runs.bell", "ring", "before"),

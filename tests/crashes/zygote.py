@@ -53,12 +53,12 @@ def _do(order: dict[str, Any]) -> None:
 
     from approvals.models import Gate
     from approvals.services.deciding import decide
-    from engine import lease, stretch, sweeper
+    from engine import advancing, lease, sweeper
     from engine.services import starting
 
     if order["do"] == "work":
         lease.hold()
-        stretch.advance(uuid.UUID(order["run"]))
+        advancing.advance(uuid.UUID(order["run"]))
     elif order["do"] == "sweep":
         sweeper.SETTLE_AFTER_START = 0.0
         sweeper.Sweeper().sweep()

@@ -13,9 +13,10 @@ from workflows import state as states
 from workflows.answers import Ask, Happened, NotHappened, Partly, Unknown
 from workflows.attempts import POISON, Failure, Result, failure, run_step
 from workflows.context import Branch, Ctx, Decision, checked_level, checked_saved, checked_usage
-from workflows.definition import Gate, Step, Workflow, takes
+from workflows.definition import Workflow
 from workflows.keys import visit_key
 from workflows.state import Replace, State, StateInvalid
+from workflows.steps import Gate, Step, takes
 from workflows.testing.script import Answer, Decide, Fail, Fault, Played, WorkerLost
 
 S = TypeVar("S", bound=State)

@@ -1,7 +1,7 @@
-"""A run and the events of its life. Checkpoints, which share the run's one counter, are the next app's."""
+"""One execution of a workflow."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -11,8 +11,9 @@ from uuid6 import uuid7
 
 from runs.access import may
 from runs.clock import Now
-from runs.moves import FINAL, UNFINISHED, Requested, Status
-from workflows import codec
+from runs.models.carried import Carried
+from runs.models.hold import WorkflowHold
+from runs.moves import FINAL, MOVES, UNFINISHED, Requested, Status
 
 
 def new_id() -> uuid.UUID:
@@ -29,7 +30,8 @@ class RunQuerySet(models.QuerySet["Run"]):
     def overdue(self) -> "RunQuerySet":
         """Past their deadline and in nobody's hands. A held run waits for its operator; its deadline counts on release."""
         learning = models.Q(status=Status.QUEUED, doubt_at__isnull=False)  # a worker ends it, once it knows of its effect
-        return self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING)).exclude(learning)
+        ahead = self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING), rolls_back_from=None)
+        return ahead.exclude(learning)
 
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""
@@ -38,7 +40,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return runs.annotate(held_with_workflow=models.Exists(held))
 
 
-class Run(models.Model):
+class Run(Carried):
     """One execution of a workflow. Only ``runs.services.moves`` and the engine's boundary write ``status``."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -47,46 +49,29 @@ class Run(models.Model):
     status = models.CharField(max_length=20, choices=Status, default=Status.QUEUED)
     requested = models.CharField(max_length=10, choices=Requested, default=Requested.NOTHING, blank=True)
     reason = models.TextField(default="", blank=True)
-    # where it is: the step, which arrival at a step this is, and which try
-    step = models.CharField(max_length=200)
-    visit = models.IntegerField(default=1)
-    attempt = models.IntegerField(default=1)
-    failures = models.IntegerField(default=0)  # attempts of this visit charged to Retry.attempts
-    losses = models.IntegerField(default=0)  # workers lost in this visit
-    step_started_at = models.DateTimeField(null=True)  # set exactly while an attempt is in flight
-    doubt_at = models.DateTimeField(null=True)  # when this visit's last attempt could last have acted unnoticed
-    doubt_reason = models.TextField(default="", blank=True)
-    available_at = models.DateTimeField(db_default=Now())
     limit = models.CharField(max_length=20, default="", blank=True)  # the limit that it is held at, until released
     steps_allowed = models.BigIntegerField(null=True)  # raised by a release; NULL: the workflow's max_steps
     cost_allowed = models.DecimalField(max_digits=16, decimal_places=6, null=True)
-    saved = models.JSONField(null=True)  # ctx.save of this visit
     breakpoints = ArrayField(models.CharField(max_length=200), default=list)  # steps before which it is held, each once
     deadline_at = models.DateTimeField(null=True)  # no step starts after it
-    # the one counter, the chain, the fence
+    fan_out = models.ForeignKey(  # the fan-out whose branches are under way, or are to be joined
+        "FanOut", models.SET_NULL, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+    rolls_back_from = models.BigIntegerField(null=True)  # the seq at which undoing its effects began
+    # the one counter, the chain
     seq = models.BigIntegerField(default=-1)
     digest = models.BinaryField(default=bytes)
     digest_before = models.BinaryField(default=bytes)  # the last boundary writes two entries; this is the first's digest
-    boundary = models.BigIntegerField(default=0)
-    claim = models.BigIntegerField(default=0)
-    worker = models.BigIntegerField(null=True)  # key of the advisory lock that its worker holds
     input = models.JSONField()
     labels = models.JSONField(default=dict)
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001 - NULL is outside the unique constraint
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs")
-    error = models.JSONField(null=True)
-    input_tokens = models.BigIntegerField(default=0)
-    output_tokens = models.BigIntegerField(default=0)
-    cost_usd = models.DecimalField(max_digits=16, decimal_places=6, default=0)
     saved_tokens = models.BigIntegerField(default=0)
     saved_cost_usd = models.DecimalField(max_digits=16, decimal_places=6, default=0)
     saved_seconds = models.FloatField(default=0)
     forked_from = models.ForeignKey("self", models.PROTECT, null=True, related_name="forks")
     forked_at_seq = models.BigIntegerField(null=True)
     created_at = models.DateTimeField(db_default=Now())
-    started_at = models.DateTimeField(null=True)
-    updated_at = models.DateTimeField(db_default=Now())
-    finished_at = models.DateTimeField(null=True)
 
     objects: ClassVar[models.Manager["Run"]] = models.Manager.from_queryset(RunQuerySet)()
 
@@ -100,7 +85,7 @@ class Run(models.Model):
             models.CheckConstraint(name="run_status_known", condition=models.Q(status__in=list(Status))),
             models.CheckConstraint(
                 name="run_worker_only_while_running",
-                condition=models.Q(worker__isnull=True) | models.Q(status=Status.RUNNING),
+                condition=models.Q(worker__isnull=True) | models.Q(status__in=[Status.RUNNING, Status.ROLLING_BACK]),
             ),
             models.UniqueConstraint(name="run_idempotency_key", fields=["workflow", "idempotency_key"]),
         ]
@@ -108,6 +93,7 @@ class Run(models.Model):
             # the two questions of every claim and sweep
             models.Index(name="run_due", fields=["available_at"], condition=models.Q(status=Status.QUEUED)),
             models.Index(name="run_running", fields=["worker"], condition=models.Q(status=Status.RUNNING)),
+            models.Index(name="run_rolling_back", fields=["available_at"], condition=models.Q(status=Status.ROLLING_BACK)),
             models.Index(
                 name="run_deadline",
                 fields=["deadline_at"],
@@ -149,13 +135,25 @@ class Run(models.Model):
         return {"type": kind, "message": message, "step": self.step, "attempt": self.attempt, "retryable": True}
 
     @property
-    def since(self) -> datetime:
-        """Since when it has been where it is."""
-        return self.step_started_at or self.updated_at
+    def run_id(self) -> uuid.UUID:
+        """As a branch has it."""
+        return self.id
 
     @property
-    def is_waiting_to_retry(self) -> bool:
-        return self.status == Status.QUEUED and self.available_at > self.updated_at + timedelta(seconds=1)
+    def is_put_off(self) -> bool:
+        """Whether it goes on by itself, later: after a failed attempt, a sleep, or a signal."""
+        put_off = self.status == Status.QUEUED or (self.status == Status.ROLLING_BACK and self.worker is None)
+        return put_off and self.available_at > self.updated_at + timedelta(seconds=1)
+
+    @property
+    def is_fanned_out(self) -> bool:
+        """Whether its branches are under way: no worker has the run itself."""
+        return self.fan_out_id is not None and self.worker is None and self.status in (Status.RUNNING, Status.WAITING)
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether its effects are being undone, whatever holds that up just now."""
+        return self.rolls_back_from is not None and not self.is_final
 
     @property
     def is_held_with_workflow(self) -> bool:
@@ -171,11 +169,11 @@ class Run(models.Model):
 
     @property
     def can_cancel(self) -> bool:
-        return not self.is_final and self.requested != Requested.CANCEL
+        return not self.is_final and not self.rolls_back and self.requested in (Requested.NOTHING, Requested.HOLD)
 
     @property
     def can_hold(self) -> bool:
-        return self.status in (Status.RUNNING, Status.QUEUED, Status.WAITING) and not self.requested
+        return self.status in MOVES["hold"][0] and not self.requested
 
     @property
     def can_release(self) -> bool:
@@ -183,101 +181,8 @@ class Run(models.Model):
 
     @property
     def can_retry(self) -> bool:
-        return self.status == Status.FAILED
+        return self.status == Status.FAILED and self.rolls_back_from is None
 
-
-class WorkflowHoldQuerySet(models.QuerySet["WorkflowHold"]):
-    def open(self) -> "WorkflowHoldQuerySet":
-        return self.filter(released_at=None)
-
-
-class WorkflowHold(models.Model):
-    """From ``at`` to ``released_at`` no step of any of the workflow's runs starts. The runs keep their own status."""
-
-    workflow = models.CharField(max_length=200)
-    reason = models.TextField(default="", blank=True)
-    by = models.CharField(max_length=150)
-    at = models.DateTimeField(db_default=Now())
-    released_by = models.CharField(max_length=150, default="", blank=True)
-    released_at = models.DateTimeField(null=True)
-
-    objects: ClassVar[models.Manager["WorkflowHold"]] = models.Manager.from_queryset(WorkflowHoldQuerySet)()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(name="workflow_held_once", fields=["workflow"], condition=models.Q(released_at=None))
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.workflow} is held by {self.by}"
-
-
-class Kind(models.TextChoices):
-    """The kinds of journal entries."""
-
-    CHECKPOINT = "checkpoint"
-    ATTEMPT_FAILED = "attempt_failed"
-    WORKER_LOST = "worker_lost"
-    VERIFIED = "verified"
-    GATE_OPENED = "gate_opened"
-    GATE_REOPENED = "gate_reopened"
-    ESCALATED = "escalated"
-    REMINDED = "reminded"
-    DECIDED = "decided"
-    GATE_WITHDRAWN = "gate_withdrawn"
-    HELD = "held"
-    RELEASED = "released"
-    CANCELLED = "cancelled"
-    RETRIED = "retried"
-    FORKED = "forked"
-    SLEPT = "slept"
-    SIGNAL = "signal"
-    FAN_OUT = "fan_out"
-    BRANCH = "branch"
-    COMPENSATED = "compensated"
-    NOTE = "note"
-    ENDED = "ended"
-
-
-class Event(models.Model):
-    """A fact of a run's life that is no checkpoint. Written by ``runs.services.journal`` alone, never changed."""
-
-    pk = models.CompositePrimaryKey("run_id", "seq")
-    run = models.ForeignKey(Run, models.CASCADE, related_name="events", db_index=False)
-    seq = models.BigIntegerField()
-    kind = models.CharField(max_length=20, choices=Kind)
-    step = models.CharField(max_length=200, default="", blank=True)
-    attempt = models.IntegerField(null=True)
-    by = models.CharField(max_length=200, default="", blank=True)  # a user name, "policy", "sweeper", or nobody
-    detail = models.TextField()  # JSON exactly as it was hashed; jsonb would rewrite it
-    started_at = models.DateTimeField(null=True)
-    at = models.DateTimeField(db_default=Now())
-    content_hash = models.BinaryField(max_length=32)
-    digest = models.BinaryField(max_length=32)
-
-    class Meta:
-        constraints = [models.CheckConstraint(name="event_kind_known", condition=models.Q(kind__in=list(Kind)))]
-
-    def __str__(self) -> str:
-        return f"{self.seq} {self.kind}"
-
-    def as_entry(self) -> dict[str, Any]:
-        """The event as the journal shows it everywhere."""
-        return entry_as_json(self, self.kind, codec.loads(self.detail), self.by)
-
-
-def entry_as_json(row: Any, kind: str, detail: Any, by: str = "") -> dict[str, Any]:
-    """``{seq, kind, step, attempt, at, started_at?, duration_ms?, by?, detail}`` for an event or a checkpoint."""
-    entry: dict[str, Any] = {
-        "seq": row.seq,
-        "kind": str(kind),
-        "step": row.step,
-        "attempt": row.attempt,
-        "at": row.at.isoformat(),
-    }
-    if row.started_at is not None:
-        entry["started_at"] = row.started_at.isoformat()
-        entry["duration_ms"] = round((row.at - row.started_at).total_seconds() * 1000, 3)
-    if by:
-        entry["by"] = by
-    return {**entry, "detail": detail}
+    @property
+    def can_roll_back(self) -> bool:
+        return self.status in MOVES["roll_back"][0] and not self.rolls_back and self.requested in ("", Requested.HOLD)

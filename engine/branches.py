@@ -1,0 +1,306 @@
+"""A worker in a fan-out: branch after branch, each claimed, fenced and committed by itself, the run's row left alone."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from django.conf import settings
+
+from checkpoints import store
+from engine import claim, doubt, endings, timelimit
+from engine.boundary import Fenced, fence
+from engine.claim import BRANCHES_MAY, Claimed, Part
+from engine.context import RunCtx
+from engine.insisting import insist
+from engine.services import settling
+from engine.stretch import Stretch
+from runs import hot
+from runs.clock import database_now
+from runs.models import FanOut, Run
+from runs.moves import BRANCH_MOVES, Requested, Status
+from runs.places import arrival, finished_step
+from workflows import Workflow, codec, joining, registry
+from workflows import state as states
+from workflows.attempts import Failure, Result
+from workflows.errors import StepGone
+
+log = structlog.get_logger("holdfast.run")
+
+_COLUMNS = """id, index, arg, step, visit, attempt, failures, losses, boundary, claim, step_started_at, doubt_at, doubt_reason,
+    saved, pause, done, slot"""
+# The next branch that is due, and that may start. After a failed one none does, where it fails the run. ``learning``: the run
+# is to be cancelled, and only effects in doubt are still looked up.
+_NEXT = """
+    SELECT due.id AS chosen FROM runs_branch AS due
+    WHERE due.run_id = %(run)s AND due.status = 'queued' AND due.available_at <= holdfast_now()
+        AND due.fan_out_id = %(fan_out)s {also}
+    ORDER BY due.available_at, due.index LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+"""
+_MAY = f"""
+        AND EXISTS (SELECT FROM runs_run WHERE id = %(run)s AND fan_out_id = %(fan_out)s AND {BRANCHES_MAY})
+        AND (%(collects)s OR NOT EXISTS (SELECT FROM runs_branch WHERE fan_out_id = %(fan_out)s AND status = 'failed'))
+"""
+_LEARN = """
+        AND due.doubt_at IS NOT NULL AND EXISTS (SELECT FROM runs_run WHERE id = %(run)s AND fan_out_id = %(fan_out)s
+            AND status = 'running' AND worker IS NULL AND requested = 'cancel')
+"""
+_TAKE = f"""
+UPDATE runs_branch AS branch SET
+    status = 'running', worker = %(worker)s, claim = claim + 1, boundary = boundary + 1, slot = %(slot)s,
+    started_at = coalesce(started_at, holdfast_now()), updated_at = holdfast_now(), step_started_at = holdfast_now()
+FROM ({{which}}) AS due WHERE branch.id = due.chosen
+RETURNING {_COLUMNS}
+"""
+_FIRST = _TAKE.format(which=_NEXT.format(also=_MAY))
+_FIRST_IN_DOUBT = _TAKE.format(which=_NEXT.format(also=_LEARN))
+_FREE_SLOT = """
+SELECT place FROM generate_series(0, %(max_parallel)s - 1) AS places(place)
+WHERE NOT EXISTS (SELECT FROM runs_branch WHERE fan_out_id = %(fan_out)s AND slot = place) ORDER BY random() LIMIT 1
+"""
+_KEEP = """
+    done = done || (SELECT coalesce(jsonb_agg(step || jsonb_build_object('at', holdfast_now())), '[]')
+        FROM jsonb_array_elements(%(kept)s::jsonb) AS kept(step)),
+    boundary = boundary + 1, doubt_at = NULL, doubt_reason = '', saved = NULL, pause = NULL, updated_at = holdfast_now(),
+    input_tokens = input_tokens + %(input_tokens)s, output_tokens = output_tokens + %(output_tokens)s,
+    cost_usd = cost_usd + %(cost_usd)s, failures = 0, losses = 0
+"""
+_THIS = "id = %(this_run)s AND worker = %(this_worker)s AND claim = %(this_claim)s AND boundary = %(this_boundary)s"
+# The last boundary of one branch takes the next, in one commit.
+_FINISH = f"""
+WITH finished AS (
+    UPDATE runs_branch SET {_KEEP}, status = '{BRANCH_MOVES["finish"][1]}', worker = NULL, slot = NULL, step_started_at = NULL,
+        finished_at = holdfast_now()
+    WHERE {_THIS} RETURNING id
+), taken AS ({_TAKE.format(which=_NEXT.format(also=_MAY + " AND EXISTS (SELECT FROM finished)"))})
+SELECT finished.id, taken.* FROM finished LEFT JOIN taken ON true
+"""
+_ADVANCE = f"""
+UPDATE runs_branch SET {_KEEP}, step = %(next_step)s, visit = visit + 1, attempt = 1, step_started_at = holdfast_now()
+WHERE {_THIS} RETURNING step_started_at
+"""
+# Asked after the commit that has taken a branch: a hold or cancel that committed before it is seen here, one that commits
+# later finds the branch running.
+_STILL = f"""
+SELECT {BRANCHES_MAY}, cost_usd, requested FROM runs_run WHERE id = %(run)s AND fan_out_id = %(fan_out)s
+"""
+_SOMEWHERE = """
+SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND requested = '' AND EXISTS (
+    SELECT FROM runs_branch WHERE run_id = run.id AND status = 'queued' AND available_at <= holdfast_now()
+) LIMIT 1
+"""
+SLOT_TRIES = 5  # others look for a free one at the same moment
+
+
+@dataclass
+class Entered:
+    """A fan-out as a worker has come to it: what all of its branches share."""
+
+    run: Run
+    fan_out: FanOut
+    worker: int
+    workflow: Workflow[Any]
+    state: states.State
+    values: dict[str, Any]
+    began: float
+
+    def take(self) -> "Claimed | None":
+        """The next branch that may start; None: there is none, or max_parallel of them run. Raises claim.NotTaken."""
+        found = self._take(_FIRST)
+        if found is None:
+            found = self._take(_FIRST_IN_DOUBT, requested=Requested.CANCEL)
+        return found
+
+    def _take(self, statement: str, requested: str = "") -> "Claimed | None":
+        for _ in range(SLOT_TRIES):
+            values = self.asked()
+            if self.fan_out.max_parallel is not None:
+                free = hot.one(_FREE_SLOT, {"max_parallel": self.fan_out.max_parallel, **values})
+                if free is None:
+                    return None
+                values["slot"] = free[0]
+            try:
+                with claim.nothing_taken():
+                    row = hot.one(statement, values)
+            except psycopg.errors.UniqueViolation:
+                continue
+            return None if row is None else self.claimed(row, requested)
+        return None
+
+    def asked(self) -> dict[str, Any]:
+        return {
+            "run": self.run.pk,
+            "fan_out": self.fan_out.pk,
+            "worker": self.worker,
+            "collects": self.fan_out.on_failure == "collect",
+            "slot": None,
+        }
+
+    def claimed(self, row: Any, requested: str = "") -> "Claimed":
+        """From the columns of a taken branch."""
+        (pk, index, arg, step, visit, attempt_, failures, losses, boundary_, claim_, started_at, doubt_at, doubt_reason,
+         saved, pause, done, slot) = row  # fmt: skip
+        run = self.run
+        return Claimed(
+            id=run.pk, workflow=run.workflow, version=run.version, step=step, visit=visit, attempt=attempt_, failures=failures,
+            losses=losses, boundary=boundary_, claim=claim_, worker=self.worker, seq=run.seq, requested=requested,
+            started_at=started_at, doubt_at=doubt_at, doubt_reason=doubt_reason, saved=saved, cost_usd=run.cost_usd, digest=b"",
+            steps_allowed=run.steps_allowed, cost_allowed=run.cost_allowed, breakpoints=[], deadline_at=run.deadline_at,
+            pause=pause, fan_out=None, rolls_back_from=None,
+            part=Part(pk, index, claim.unpacked(arg), self.fan_out.pk, self.fan_out.seq, claim.unpacked(done), slot),
+        )  # fmt: skip
+
+    def is_over(self) -> bool:
+        """Whether this worker is to do something else now."""
+        tired = time.monotonic() - self.began > settings.HOLDFAST_STRETCH
+        return timelimit.is_stopping() or (tired and claim.others_due())
+
+
+def carry(run_id: uuid.UUID, worker: int) -> bool:
+    """Carry on one branch of the run after the other, until none may start. False: it has none in fan-out."""
+    entered = _enter(run_id, worker)
+    if entered is None:
+        return False
+    while not entered.is_over() and (taken := entered.take()) is not None:
+        stretch = BranchStretch(entered)
+        try:
+            if stretch.begin(taken):
+                stretch.go_or_fail()
+        except Fenced:
+            log.warning("the branch was taken over; this worker changed nothing", run_id=str(run_id))
+        finally:
+            timelimit.rest()
+    settling.settle(run_id)
+    return True
+
+
+def somewhere() -> uuid.UUID | None:
+    """A run with a branch that is due."""
+    row = hot.one(_SOMEWHERE, {})
+    return None if row is None else row[0]
+
+
+def _enter(run_id: uuid.UUID, worker: int) -> Entered | None:
+    runs = Run.objects.defer("input").select_related("fan_out")
+    run = runs.filter(pk=run_id, status=Status.RUNNING, worker=None, fan_out__isnull=False).first()
+    if run is None or run.fan_out is None:
+        return None
+    try:
+        loaded = store.load(run.pk, run.fan_out.seq)
+        workflow = registry.version(run.workflow, run.version)
+        state = workflow.state.parse(loaded.values)
+    except (store.HistoryBroken, registry.WorkflowUnknown, states.StateInvalid) as error:
+        settling.hold(run.pk, f"{error} Its branches are not carried on.")
+        return None
+    return Entered(run, run.fan_out, worker, workflow, state, loaded.values, time.monotonic())
+
+
+class BranchStretch(Stretch):
+    """The step loop over branches: where one is finished, the next is taken in the same commit."""
+
+    def __init__(self, entered: Entered) -> None:
+        self.entered, self.workflow, self.steps = entered, entered.workflow, entered.workflow.branches
+        self.began, self.forced_gate = entered.began, ""
+
+    def begin(self, run: Claimed) -> bool:
+        """Come to a branch that was taken. False: it cannot be carried on, and its run is held."""
+        assert run.part is not None
+        self.run, self.may = run, True
+        try:
+            if run.step != "end":
+                run.began_as, run.step = run.step, self.workflow.current_name(run.step)
+            seen = joining.with_parts(self.entered.state, self.entered.values, run.part.done)
+        except (StepGone, states.StateInvalid) as error:
+            return endings.hold(run, f"Branch {run.part.index}: {error}")
+        self.state, self.values = seen.state, seen.values
+        return True
+
+    def _may_start(self) -> bool:
+        if self.run.requested:
+            return self._learn()
+        if not self.may or timelimit.is_stopping() or self.entered.is_over():
+            return endings.put_back(self.run)
+        if limit := self._limit_reached():
+            return self._stop_at(*limit)
+        return True
+
+    def _learn(self) -> bool:
+        """The run is to be cancelled: what became of the effect in doubt is all that is still asked."""
+        ctx = RunCtx(self.run)
+        learned = doubt.learn(self, ctx)
+        if learned is not None:
+            return learned
+        if timelimit.is_stopping():
+            return endings.put_back(self.run, ctx, honours=False)
+        text = "the run was cancelled before it was done; what was found out of its effect is in the journal"
+        return endings.fail(self.run, Failure("Cancelled", text, "", retryable=False), ctx)
+
+    def _one_step(self) -> bool:
+        if self.run.step == "end" and not self.run.awaits_signal:  # it slept, or waited, last
+            return self._finish(None, RunCtx(self.run))
+        return super()._one_step()
+
+    def target(self, goto: str | None) -> str:
+        return "end" if goto is None else super().target(goto)
+
+    def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
+        kept = finished_step(
+            self.run, joining.part(self.state, self.values, change), started_at=self.run.started_at,
+            usage=ctx.used.as_json(), logs=ctx.lines,
+        )  # fmt: skip
+        ctx.outcome = "done"
+        if target == "end":
+            return self._finish(kept, ctx)
+        self._next(target, kept, ctx)
+        self.state, self.values = change.state, change.values
+        return True
+
+    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> dict[str, Any]:
+        part = joining.part(self.state, self.values, change)
+        kept = finished_step(
+            self.run, part, at=database_now(), started_at=self.run.started_at, usage=ctx.used.as_json(), logs=ctx.lines
+        )
+        assert self.run.part is not None
+        return {"done": [*self.run.part.done, kept]}
+
+    @insist
+    def _finish(self, kept: dict[str, Any] | None, ctx: RunCtx) -> bool:
+        """The branch's last boundary, which takes the next one; then whether that may really start. Raises Fenced."""
+        values = {**self.entered.asked(), **self._kept(kept, ctx)}
+        values["slot"] = None if self.run.part is None else self.run.part.slot
+        finished, still = hot.then((_FINISH, values), (_STILL, values))
+        if not finished:
+            raise Fenced
+        taken = finished[0][1:]
+        return taken[0] is not None and self._see(still) and self.begin(self.entered.claimed(taken))
+
+    @insist
+    def _next(self, step: str, kept: dict[str, Any], ctx: RunCtx) -> None:
+        run = self.run
+        assert run.part is not None
+        values = {**self.entered.asked(), **self._kept(kept, ctx), "next_step": step}
+        moved, still = hot.then((_ADVANCE, values), (_STILL, values))
+        if not moved:
+            raise Fenced
+        run.part.done.append(kept)
+        vars(run).update({**arrival(run, step), "began_as": step, "boundary": run.boundary + 1, "started_at": moved[0][0]})
+        self._see(still)
+
+    def _kept(self, kept: dict[str, Any] | None, ctx: RunCtx) -> dict[str, Any]:
+        used = ctx.used
+        return {
+            **{f"this_{name}": value for name, value in fence(self.run).items()},
+            "kept": codec.dumps([] if kept is None else [kept]).decode(),
+            "input_tokens": used.input_tokens,
+            "output_tokens": used.output_tokens,
+            "cost_usd": used.cost_usd,
+        }
+
+    def _see(self, still: list[Any]) -> bool:
+        """What the run's row says after the commit."""
+        self.may = bool(still) and bool(still[0][0])
+        if still:
+            self.entered.run.cost_usd = still[0][1]
+        return True

@@ -1,0 +1,99 @@
+"""Which effects a run has had, and which of them are still to be undone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from checkpoints import store
+from checkpoints.models import Checkpoint
+from engine.claim import Claimed
+from runs.models import Branch, Event, FanOut, Kind
+from workflows import Workflow, codec, joining
+from workflows import state as states
+from workflows.keys import visit_key
+from workflows.steps import Step
+
+LAST = 2**62  # what is in doubt happened last, if it did
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An effect of unknown outcome, as the run or its branch left it."""
+
+    at: datetime
+    reason: str
+    saved: Any
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect, and when it happened: by the run's counter, and within a fan-out by the clock."""
+
+    step: Step
+    key: str
+    seq: int
+    at: str = ""
+    branch: Branch | None = None
+    count: int = 0  # of the branch's finished steps, itself included
+    doubt: Doubt | None = None
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        return (LAST if self.doubt and self.branch is None else self.seq, self.at or "~", self.count)
+
+    def state(self, run: Claimed, workflow: Workflow[Any]) -> states.Change:
+        """The state of its own checkpoint, or the one that it was tried with. Raises StateInvalid, HistoryBroken."""
+        loaded = store.load(run.id, self.seq)
+        state = workflow.state.parse(loaded.values)
+        return joining.with_parts(state, loaded.values, self.branch.done[: self.count] if self.branch else ())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``ahead`` in the order in which they happened, so that the last is undone first; ``left``: nobody can undo these."""
+
+    ahead: list[Effect]
+    left: list[str]
+
+
+def make(run: Claimed, workflow: Workflow[Any]) -> Plan:
+    """What is to be undone: each effect that this run executed itself, and that was not compensated yet."""
+    events = Event.objects.filter(run_id=run.id, kind=Kind.COMPENSATED).values_list("detail", flat=True)
+    undone = {codec.loads(detail)["effect_key"] for detail in events}
+    found = {effect.key: effect for effect in (*_of_run(run, workflow), *_of_branches(run, workflow))}  # a part, then all
+    effects = sorted((effect for effect in found.values() if effect.key not in undone), key=lambda one: one.order)
+    left = list(dict.fromkeys(effect.step.name for effect in effects if effect.step.compensate is None))
+    return Plan([effect for effect in effects if effect.step.compensate is not None], left)
+
+
+def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
+    effects = {name: step for name, step in workflow.steps.items() if step.is_effect}
+    effects |= {old: step for step in effects.values() for old in step.was}
+    rows = Checkpoint.objects.filter(run_id=run.id, step__in=effects).order_by("seq")
+    for seq, step, visit in rows.values_list("seq", "step", "visit"):
+        yield Effect(effects[step], visit_key(run.id, step, visit), seq)
+    doubt = (run.pause or {}).get("doubt")
+    if doubt is not None and doubt["step"] in effects:
+        why = Doubt(datetime.fromisoformat(doubt["at"]), doubt["reason"], doubt["saved"])
+        yield Effect(effects[doubt["step"]], visit_key(run.id, doubt["step"], doubt["visit"]), run.seq, doubt=why)
+
+
+def _of_branches(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
+    effects = {name: step for name, step in workflow.branches.items() if step.is_effect}
+    effects |= {old: step for step in effects.values() for old in step.was}
+    if not effects:
+        return
+    for fan_out in FanOut.objects.filter(run=run.id):
+        for branch in Branch.objects.filter(fan_out=fan_out).exclude(done=[], doubt_at=None).iterator():
+            name = f"{fan_out.seq}.{branch.index}"
+            for number, kept in enumerate(branch.done, 1):
+                if kept["step"] in effects:
+                    key = visit_key(run.id, kept["step"], kept["visit"], name)
+                    yield Effect(effects[kept["step"]], key, fan_out.seq, kept["at"], branch, number)
+            if branch.doubt_at is not None and branch.step in effects:
+                key, why = (
+                    visit_key(run.id, branch.step, branch.visit, name),
+                    Doubt(branch.doubt_at, branch.doubt_reason, branch.saved),
+                )
+                yield Effect(effects[branch.step], key, fan_out.seq, "", branch, len(branch.done), why)
