@@ -7,6 +7,7 @@ from workflows import Workflow, registry
 from workflows.durations import words
 from workflows.errors import StepGone
 
+DONE = ""  # where a branch goes that leads to no other step
 UNDECIDED = "If nobody decides in time: "
 
 
@@ -14,10 +15,17 @@ def consequences(gate: Gate) -> dict[str, str]:
     """A sentence per verdict that the gate allows, and one for its timeout."""
     try:
         workflow = registry.version(gate.run.workflow, gate.run.version)
-        following = gate.goto or workflow.after(gate.step) or "end"
+        following = gate.goto or _after(workflow, gate)
     except (registry.WorkflowUnknown, StepGone):
         return {}
-    if gate.kind == GateKind.OUTCOME:
+    if gate.kind == GateKind.UNDO:
+        found = {
+            Verdict.RETRY: f"Undoing “{gate.step}” is tried again, with the same key. If that fails too, this is asked again.",
+            Verdict.DONE_BY_HAND: "It counts as undone, by you; write how. The roll back goes on with the effect before it.",
+            Verdict.FAIL: f"“{gate.step}” and what happened before it stay as they are. The run ends as failed; an admin can "
+            "roll it back once more.",
+        }
+    elif gate.kind == GateKind.OUTCOME:
         found = {
             Verdict.HAPPENED: f"{_goes_on(workflow, following)} Nothing is sent again.",
             Verdict.NOT_HAPPENED: f"“{gate.step}” runs again and changes the world outside. If it did happen after all, and "
@@ -28,7 +36,7 @@ def consequences(gate: Gate) -> dict[str, str]:
         found = {
             Verdict.APPROVE: _goes_on(workflow, following),
             Verdict.EDIT: f"Your changes are set in the state, then: {_goes_on(workflow, following)}",
-            Verdict.REJECT: _rejected(workflow, gate.on_reject, following),
+            Verdict.REJECT: _rejected(workflow, gate, following),
             Verdict.RESPOND: f"Your words go to the agent, which goes on at “{gate.on_respond}”.",
         }
     shown = {str(verdict): text for verdict, text in found.items() if verdict in gate.verdicts}
@@ -38,17 +46,28 @@ def consequences(gate: Gate) -> dict[str, str]:
     }
 
 
+def _after(workflow: Workflow[Any], gate: Gate) -> str:
+    return DONE if gate.branch_id is not None else workflow.after(gate.step) or "end"
+
+
 def _goes_on(workflow: Workflow[Any], step: str) -> str:
-    if step == "end" or step not in workflow.steps:
+    if step == DONE:
+        return "This branch is done. The run goes on when all of them are."
+    following = workflow.steps.get(step) or workflow.branches.get(step)
+    if following is None:
         return "The run ends as succeeded."
-    following = workflow.steps[step]
     if not following.is_effect:
         return f"“{step}” runs next; it changes nothing outside."
     undo = "" if following.compensate else " It cannot be undone by Holdfast."
     return f"“{step}” runs next. It changes the world outside.{undo}"
 
 
-def _rejected(workflow: Workflow[Any], target: str, following: str) -> str:
+def _rejected(workflow: Workflow[Any], gate: Gate, following: str) -> str:
+    target = gate.on_reject
+    if target == "roll_back":
+        return "The run is rolled back: what it has done outside is undone, the last effect first."
+    if target == "end" and gate.branch is not None and gate.branch.fan_out.on_failure == "collect":
+        return "This branch ends without a result. The others go on."
     if target == "end":
         return "The run ends as rejected. Nothing more happens."
     return _goes_on(workflow, following if target == "next" else target)

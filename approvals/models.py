@@ -61,7 +61,7 @@ class GateQuerySet(models.QuerySet["Gate"]):
         return self.open().filter(due_at__lte=Now())
 
     def for_list(self) -> "GateQuerySet":
-        return self.select_related("run", "run__created_by").order_by(models.F("due_at").asc(nulls_last=True), "id")
+        return self.select_related("run", "run__created_by", "branch").order_by(models.F("due_at").asc(nulls_last=True), "id")
 
 
 class Gate(models.Model):

@@ -16,6 +16,7 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "id": str(gate.id),
         "run": str(gate.run_id),
         "workflow": gate.run.workflow,
+        "branch": gate.branch.index if gate.branch else None,
         "step": gate.step,
         "key": gate.key,
         "kind": gate.kind,

@@ -52,6 +52,7 @@ class GateOut(Schema):
     id: UUID
     run: UUID
     workflow: str
+    branch: int | None
     step: str
     key: str
     kind: GateKind

@@ -90,6 +90,7 @@ def _page(
         "run": gate.run,
         "form": form or _form(gate, None),
         "shown": states.masked(schema, gate.context),
+        "branch": gate.branch,
         "decisions": gate.decisions.all(),
         "votes": votes(gate),
         "decidable": decidable,
@@ -118,7 +119,7 @@ def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
     if kind is None:
         return None
     try:
-        unset = states.unset(kind, store.load(gate.run_id, gate.run.seq).values)
+        unset = states.unset(kind, store.load(gate.run_id, gate.branch.fan_out.seq if gate.branch else gate.run.seq).values)
     except store.HistoryBroken:
         return None
     return form_for(states.schema_of(kind, unset))(data) if unset else None

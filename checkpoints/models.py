@@ -7,10 +7,9 @@ from django.db import models
 from checkpoints import blob
 from runs.clock import Now
 from runs.models import Kind, Run, entry_as_json
+from runs.words import in_short
 from workflows import Gate, codec, registry
 from workflows import state as states
-
-SHORT = 120  # bytes of a value that is shown in a journal entry
 
 
 class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
@@ -74,8 +73,7 @@ class Checkpoint(models.Model):
         secret = states.secret_fields(registry.schema(self.run.workflow, self.run.version))
         shown: dict[str, Any] = {}
         for name, value in delta.get("set", {}).items():
-            size = len(codec.dumps(value))
-            shown[name] = {"to": states.MASK} if name in secret else {"to": value} if size <= SHORT else {"size": size}
+            shown[name] = {"to": states.MASK} if name in secret else in_short(value)
         for name, items in delta.get("append", {}).items():
             shown[name] = {"added": len(items)}
         return shown

@@ -1,4 +1,4 @@
-"""Import contacts into a CRM that takes no idempotency keys: in batches, after somebody has agreed, each exactly once."""
+"""Import contacts into a CRM that takes no idempotency keys: after somebody has agreed, in parallel batches, each exactly once."""
 
 import csv
 from pathlib import Path
@@ -7,10 +7,24 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from demo import client
-from workflows import Ctx, Goto, Happened, NotHappened, Partly, Policy, Proposal, Retry, State, Workflow
+from workflows import (
+    Append,
+    Ctx,
+    FanOut,
+    Happened,
+    NotHappened,
+    Partly,
+    Permanent,
+    Policy,
+    Proposal,
+    Retry,
+    State,
+    Workflow,
+)  # fmt: skip
 
 SHIPPED = Path(__file__).parent / "data" / "contacts.csv"
 BATCH = 10
+AT_ONCE = 4  # batches; the CRM bears no more
 
 
 class Contact(BaseModel):
@@ -25,8 +39,10 @@ class Contacts(State):
     ] = []
     trouble: Annotated[float, Field(ge=0, le=1, description="1: the CRM refuses or loses three batches of four")] = 0
     stale: Annotated[float, Field(ge=0, le=4, description="Seconds for which the CRM does not show what it has written")] = 0
-    at: int = 0
-    written: list[str] = []
+    refused: Annotated[
+        int | None, Field(ge=0, description="A batch, counted from 0, that the CRM turns away at first; retry the run then")
+    ] = None
+    written: Annotated[list[str], Append] = []
 
 
 class ImportAction(BaseModel):
@@ -63,36 +79,33 @@ def agree(state: Contacts) -> Proposal:
     return Proposal(f"Import {len(state.contacts)} contacts", summary, action)
 
 
-def find_batch(state: Contacts, ctx: Ctx) -> Happened | NotHappened | Partly:
-    """Look every contact of the batch up: the CRM knows no keys, but it knows addresses."""
-    batch = state.contacts[state.at : state.at + BATCH]
+@contacts.step(then=["write"])
+def split(state: Contacts) -> FanOut:
+    return FanOut("write", range(0, len(state.contacts), BATCH), max_parallel=AT_ONCE)
+
+
+def find_batch(state: Contacts, ctx: Ctx, at: int) -> Happened | NotHappened | Partly:
+    """Look every contact of the batch up that is not known to be written: the CRM knows no keys, but it knows addresses."""
+    batch = [one.email for one in state.contacts[at : at + BATCH] if one.email not in state.written]
     headers = {"X-Stale": str(state.stale)}
-    found = [
-        one.email for one in batch if client.call("GET", "/crm/contacts", params={"email": one.email}, headers=headers)["items"]
-    ]
+    found = [email for email in batch if client.call("GET", "/crm/contacts", params={"email": email}, headers=headers)["items"]]
     if len(found) == len(batch):
-        return Happened({"at": state.at + len(batch), "written": []})
+        return Happened({"written": found})
     return Partly({"written": found}) if found else NotHappened()
 
 
-@contacts.effect(verify=find_batch, settle="5s", retry=Retry(attempts=8, backoff=0.2, cap=5))
-def write(state: Contacts, ctx: Ctx) -> dict[str, Any]:
+@contacts.branch(verify=find_batch, settle="5s", retry=Retry(attempts=8, backoff=0.2, cap=5))
+def write(state: Contacts, ctx: Ctx, at: int) -> dict[str, Any]:
+    """One batch. What an earlier attempt has written it sees in ``state.written``, and leaves out."""
+    if at == (state.refused or 0) * BATCH and state.refused is not None and ctx.attempt == 1:
+        raise Permanent("the CRM turns this batch away")
     headers = {"X-Fail": str(state.trouble / 2), "X-Lose": str(state.trouble / 2)}
-    batch = state.contacts[state.at : state.at + BATCH]
+    batch = [one for one in state.contacts[at : at + BATCH] if one.email not in state.written]
     for number, contact in enumerate(batch):
-        if contact.email not in state.written:
-            client.call("POST", "/crm/contacts", json=contact.model_dump(), headers=headers if number == 0 else {})
-    at = state.at + len(batch)
-    ctx.progress(at / len(state.contacts), f"{at} of {len(state.contacts)} contacts")
-    return {"at": at, "written": []}
-
-
-@contacts.step(then=["write", "report"])
-def more(state: Contacts, ctx: Ctx) -> Goto:
-    """A step of its own, so that a batch that ``verify`` found written goes round the loop as well."""
-    return Goto("write" if state.at < len(state.contacts) else "report")
+        client.call("POST", "/crm/contacts", json=contact.model_dump(), headers=headers if number == 0 else {})
+    return {"written": [contact.email for contact in batch]}
 
 
 @contacts.step
 def report(state: Contacts, ctx: Ctx) -> None:
-    ctx.log("imported", contacts=state.at)
+    ctx.log("imported", contacts=len(state.written), batches=len(ctx.branches))

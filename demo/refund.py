@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from demo import client
-from workflows import Append, Ctx, Happened, NotHappened, Policy, Proposal, Retry, State, Workflow, escalate
+from workflows import Append, Ctx, Happened, NotHappened, Permanent, Policy, Proposal, Retry, State, Workflow, escalate
 
 
 class Refund(State):
@@ -13,6 +13,9 @@ class Refund(State):
     amount: Annotated[int, Field(gt=0, le=1_000_000, description="In whole euros")]
     reason: Annotated[str, Field(max_length=2000, description="What the customer said")] = ""
     unreliable: Annotated[float, Field(ge=0, le=1, description="1: it refuses or loses three payments of four")] = 0
+    bounces: Annotated[
+        bool, Field(description="The customer cannot be told in the end; an admin may roll the run back then")
+    ] = False
     risk: float = 0.0
     notes: Annotated[list[str], Append] = []
     receipt: str | None = None
@@ -57,8 +60,11 @@ def find_refund(state: Refund, ctx: Ctx) -> Happened | NotHappened:
     return Happened({"receipt": found[0]["id"]}) if found else NotHappened()
 
 
-def void(state: Refund, ctx: Ctx) -> None:
-    client.call("POST", "/payments/voids", json={"refund": state.receipt})
+def void(state: Refund, ctx: Ctx) -> dict[str, Any]:
+    """Rolling back: the payment is taken back. It may be asked for twice; the service voids a refund once."""
+    headers = {"Idempotency-Key": ctx.idempotency_key}
+    voided = client.call("POST", "/payments/voids", json={"refund": state.receipt}, headers=headers)
+    return {"void": voided["id"]}
 
 
 @refund.effect(approved_by="manager", verify=find_refund, compensate=void, settle="1s", needs=["order", "amount", "unreliable"])
@@ -71,4 +77,6 @@ def pay(state: Refund, ctx: Ctx) -> dict[str, Any]:
 
 @refund.step
 def tell(state: Refund, ctx: Ctx) -> dict[str, Any]:
+    if state.bounces:
+        raise Permanent("the customer's mailbox does not exist")
     return {"notes": [f"refunded {state.amount} €, receipt {state.receipt}"]}

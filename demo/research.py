@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from demo import model
-from workflows import Append, Ctx, Policy, Proposal, Retry, State, Transient, Workflow
+from workflows import Append, Ctx, FanOut, Policy, Proposal, Retry, State, Transient, Workflow
 
 SHIPPED = Path(__file__).parent / "data"
 
@@ -65,10 +65,16 @@ def plan(state: Research, ctx: Ctx) -> dict[str, Any]:
     return {"terms": words or ["the"]}
 
 
-@research.step
-def read(state: Research, ctx: Ctx) -> dict[str, Any]:
-    work(state, ctx, f"reading {len(state.documents)} documents")
-    return {"passages": [model.ask(ctx, "Quote what matters.", document.text) for document in state.documents]}
+@research.step(then=["quote"])
+def read(state: Research) -> FanOut:
+    """All documents at once, each by a branch of its own."""
+    return FanOut("quote", range(len(state.documents)))
+
+
+@research.branch
+def quote(state: Research, ctx: Ctx, number: int) -> dict[str, Any]:
+    work(state, ctx, f"reading “{state.documents[number].title}”")
+    return {"passages": [model.ask(ctx, "Quote what matters.", state.documents[number].text)]}
 
 
 @research.step

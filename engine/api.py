@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
-from engine.services import controls, starting, workflow_holds
+from engine.services import controls, signals, starting, workflow_holds
 from runs import reading, stats
 from runs.access import may
 from runs.api import router as runs_router  # one address, one router: GET is read there, POST is here
@@ -54,6 +54,11 @@ class ControlWithChanges(Control):
 
 class BreakpointIn(Strict):
     step: str
+
+
+class SignalIn(Strict):
+    name: str
+    payload: Any = None
 
 
 class NoteIn(Strict):
@@ -133,6 +138,18 @@ def release_run(request: HttpRequest, run_id: uuid.UUID, body: ControlWithChange
 def retry_run(request: HttpRequest, run_id: uuid.UUID, body: ControlWithChanges) -> Status[dict[str, Any]]:
     """Go on from the failed step, with the same idempotency key; ``changes`` are set in the state first."""
     return _controlled(request, run_id, controls.retry, **body.model_dump())
+
+
+@router.post("/runs/{uuid:run_id}/roll-back", response={202: RunDetail}, operation_id="roll_back_run", tags=["runs"])
+def roll_back_run(request: HttpRequest, run_id: uuid.UUID, body: Control) -> Status[dict[str, Any]]:
+    """Undo the run's effects, the last one first: from the next boundary where a step is in flight. For admins."""
+    return _controlled(request, run_id, controls.roll_back, **body.model_dump())
+
+
+@router.post("/runs/{uuid:run_id}/signals", response={202: RunDetail}, operation_id="send_signal", tags=["runs"])
+def send_signal(request: HttpRequest, run_id: uuid.UUID, body: SignalIn) -> Status[dict[str, Any]]:
+    """Hand a signal to whoever waits for its name, or keep it for whoever will."""
+    return _controlled(request, run_id, signals.send, name=body.name, payload=body.payload)
 
 
 @router.post("/runs/{uuid:run_id}/breakpoints", response={202: RunDetail}, operation_id="set_breakpoint", tags=["runs"])

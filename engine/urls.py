@@ -8,5 +8,6 @@ urlpatterns = [
     path("runs/new/<str:name>/", views.run_create, name="run-create"),
     path("runs/<uuid:run_id>/controls/", views.control_list, name="control-list"),
     path("runs/<uuid:run_id>/controls/<str:control>/", views.control_create, name="control-create"),
+    path("runs/<uuid:run_id>/signals/", views.signal_create, name="signal-create"),
     path("runs/<uuid:run_id>/changes/", views.change_create, name="change-create"),
 ]

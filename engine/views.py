@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -10,17 +10,25 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from checkpoints import store
-from engine.services import controls, starting
+from engine.services import controls, signals, starting
 from runs.access import NotPermitted, may, require
-from runs.models import Run
+from runs.models import Branch, Run
+from runs.moves import BranchStatus
 from runs.schema_form import SchemaForm, form_for
 from runs.services.moves import MoveRefused
 from runs.views import whole_number
 from workflows import Workflow, codec, registry
 from workflows import state as states
 from workflows.errors import StepGone
+from workflows.steps import Step
 
-CONTROLS = {"cancel": controls.cancel, "hold": controls.hold, "release": controls.release, "retry": controls.retry}
+CONTROLS = {
+    "cancel": controls.cancel,
+    "hold": controls.hold,
+    "release": controls.release,
+    "retry": controls.retry,
+    "roll-back": controls.roll_back,
+}
 BREAKPOINTS = {"breakpoint": controls.set_breakpoint, "clear-breakpoint": controls.clear_breakpoint}
 
 
@@ -163,19 +171,39 @@ def control_create(request: HttpRequest, run_id: uuid.UUID, control: str) -> Htt
         raise Http404
     if request.method != "POST":  # after signing in again; nothing was done
         return redirect("run-detail", run_id=run_id)
+    if control in BREAKPOINTS:
+        return _do(request, run, lambda: BREAKPOINTS[control](run_id, by=request.user, step=request.POST.get("step", "")))
+    reason, seq = request.POST.get("reason", ""), _seen(request)
+    return _do(request, run, lambda: CONTROLS[control](run_id, by=request.user, reason=reason, seq=seq))
+
+
+@login_required
+def signal_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Send a run the signal that it waits for, by hand."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    if request.method != "POST":
+        return redirect("run-detail", run_id=run_id)
+    text = request.POST.get("payload", "").strip()
+    try:
+        payload = codec.loads(text) if text else None
+    except ValueError as error:
+        return _controls_page(request, run, f"Nothing was sent, for the payload is no JSON: {error}", 422)
+    name = request.POST.get("name", "")
+    return _do(request, run, lambda: signals.send(run_id, by=request.user, name=name, payload=payload))
+
+
+def _do(request: HttpRequest, run: Run, act: Callable[[], object]) -> HttpResponse:
+    """Call one service, and show what can be done now; or why nothing was done."""
     status, refused = 200, ""
     try:
-        if control in BREAKPOINTS:
-            BREAKPOINTS[control](run_id, by=request.user, step=request.POST.get("step", ""))
-        else:
-            CONTROLS[control](run_id, by=request.user, reason=request.POST.get("reason", ""), seq=_seen(request))
+        act()
     except (MoveRefused, starting.InputInvalid, registry.WorkflowUnknown, StepGone) as error:
         status, refused = 409, str(error)
     except NotPermitted as error:
         status, refused = 403, str(error)
-    run.refresh_from_db()
+    run = Run.objects.get(pk=run.pk)
     if not request.htmx and not refused:  # type: ignore[attr-defined]
-        return redirect("run-detail", run_id=run_id)
+        return redirect("run-detail", run_id=run.pk)
     return _controls_page(request, run, refused, status)
 
 
@@ -188,12 +216,19 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
     gates = [(gate, gate.why_not(request.user)) for gate in run.gates.open().select_related("run").order_by("ordinal")]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)
-    steps = [] if run.is_final else _steps(run)
+    steps = [] if run.is_final or run.rolls_back else _steps(run)
+    effects = _effects(run)
     return {
         "run": run,
         "gates": gates,
         "may_operate": may_operate,
-        "changeable": run.can_retry or (run.can_release and not run.requested and not waits),
+        "may_administer": may(request.user, "administer"),
+        "changeable": run.fan_out_id is None
+        and not run.rolls_back
+        and (run.can_retry or (run.can_release and not run.requested and not waits)),
+        "signal_names": _signal_names(run),
+        "has_effects": bool(effects),
+        "roll_back_text": _roll_back_in_words(effects),
         "steps": steps,
         "next_step": _following(run, steps),
     }
@@ -203,6 +238,32 @@ def _following(run: Run, names: list[str]) -> str:
     """The step after the one where the run stands, which is where a breakpoint is likeliest wanted."""
     index = names.index(run.step) + 1 if run.step in names else 0
     return names[index] if index < len(names) else ""
+
+
+def _signal_names(run: Run) -> list[str]:
+    """The signals that the run or its branches wait for."""
+    own = [run.signal_name] if run.signal_name else []
+    if run.fan_out_id is None or run.is_final:
+        return own if not run.is_final else []
+    waiting = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.QUEUED, pause__kind="signal")
+    return list(dict.fromkeys(waiting.order_by("index").values_list("pause__name", flat=True)[:50]))
+
+
+def _effects(run: Run) -> list[Step]:
+    """The effects that its workflow has, in order."""
+    try:
+        workflow = registry.version(run.workflow, run.version)
+    except registry.WorkflowUnknown:
+        return []
+    return [step for step in (*workflow.steps.values(), *workflow.branches.values()) if step.is_effect]
+
+
+def _roll_back_in_words(effects: list[Step]) -> str:
+    undone = ", ".join(step.name for step in effects if step.compensate is not None)
+    left = ", ".join(step.name for step in effects if step.compensate is None)
+    text = f"Of what has happened outside, {undone} will be undone, the last one first." if undone else ""
+    text += f" Nobody can undo {left}: it stays as it is." if left else ""
+    return f"{text} What may have happened is looked up first. Where undoing fails, a person is asked.".strip()
 
 
 def _steps(run: Run) -> list[str]:

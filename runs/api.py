@@ -9,10 +9,10 @@ from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema
 from pydantic import Field
 
-from runs import filters, pages, reading, stats, waiting
+from runs import branches, filters, pages, reading, stats, waiting
 from runs.models import Kind, Run
-from runs.moves import Status
-from runs.schemas import Journal, Logs, RunDetail, RunList
+from runs.moves import BranchStatus, Status
+from runs.schemas import BranchList, Journal, Logs, RunDetail, RunList
 
 router = Router(tags=["runs"])
 Seq = Annotated[int, Field(ge=-1, lt=2**62)]
@@ -34,7 +34,7 @@ class RunQuery(Schema):
 def list_runs(request: HttpRequest, query: Query[RunQuery]) -> dict[str, Any]:
     runs = filters.narrow(Run.objects.visible_to(request.user).for_list(), query)
     items, following = pages.page(runs, key="created_at", cursor=query.cursor, limit=query.limit)
-    return {"items": [reading.run_as_json(run) for run in items], "next": following}
+    return {"items": [reading.run_as_json(run) for run in branches.count(items)], "next": following}
 
 
 @router.get("/runs/{uuid:run_id}", response=RunDetail, operation_id="get_run", summary="One run; waits with ?wait=30")
@@ -69,6 +69,24 @@ def list_logs(request: HttpRequest, run_id: uuid.UUID, after: Seq = -1, limit: L
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
     items, following = reading.logs(run, after=after, limit=limit)
     return {"items": items, "next": following}
+
+
+@router.get("/runs/{uuid:run_id}/branches", response=BranchList, operation_id="list_branches")
+def list_branches(
+    request: HttpRequest,
+    run_id: uuid.UUID,
+    fan_out: Seq | None = None,
+    status: BranchStatus | None = None,
+    after: Seq = -1,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """The branches of the run's last fan-out, or of the one that its journal has at ``fan_out``, by index."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    found = branches.fan_out_of(run, fan_out)
+    if found is None:
+        return {"items": [], "next": None}
+    rows, following = branches.page(found, status=status or "", after=after, limit=limit)
+    return {"items": [branches.as_json(row, run, found) for row in rows], "next": following}
 
 
 @router.get("/stats", operation_id="get_stats", summary="Counts by status, waiting by age, in flight, stuck")

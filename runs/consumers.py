@@ -5,7 +5,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 from django.template.loader import render_to_string
 
-from runs import reading
+from runs import branches, reading
 from runs.live import BATCH, News, Queue, hub, read
 from runs.models import Run
 from runs.sockets import BAD_REQUEST, NOT_FOUND, Refused, Tail
@@ -114,7 +114,7 @@ class RunListTail(Tail):
     @database_sync_to_async
     def _newest(self) -> list[dict[str, Any]]:
         runs = Run.objects.visible_to(self.scope["user"]).for_list().order_by("-created_at")[:50]
-        return [reading.run_as_json(run) for run in runs]
+        return [reading.run_as_json(run) for run in branches.count(list(runs))]
 
     async def _send(self, news: News) -> None:
         if not self.html:

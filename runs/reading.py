@@ -77,7 +77,10 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "started_at": _iso(run.started_at),
         "updated_at": run.updated_at.isoformat(),
         "finished_at": _iso(run.finished_at),
-        "available_at": _iso(run.available_at),
+        "available_at": None if run.available_at.year == 9999 else _iso(run.available_at),
+        "waits_for": run.signal_name or None,
+        "rolling_back": run.rolls_back,
+        "branches": run.parts,
         "forked_from": {"run": str(run.forked_from_id), "seq": run.forked_at_seq} if run.forked_from_id else None,
     }
 

@@ -8,7 +8,7 @@ from ninja import Schema
 from pydantic import ConfigDict
 
 from runs.models import Kind
-from runs.moves import Requested, Status
+from runs.moves import BranchStatus, Requested, Status
 
 
 class Strict(Schema):
@@ -35,11 +35,23 @@ class RunError(Schema):
     step: str
     attempt: int
     retryable: bool
+    branch: int | None = None
 
 
 class ForkedFrom(Schema):
     run: UUID
     seq: int | None
+
+
+class Parts(Schema):
+    """The branches of the fan-out that is under way, by status."""
+
+    of: int
+    queued: int
+    running: int
+    waiting: int
+    succeeded: int
+    failed: int
 
 
 class RunOut(Schema):
@@ -64,6 +76,9 @@ class RunOut(Schema):
     updated_at: datetime
     finished_at: datetime | None
     available_at: datetime | None
+    waits_for: str | None
+    rolling_back: bool
+    branches: Parts | None
     forked_from: ForkedFrom | None
 
 
@@ -100,6 +115,31 @@ class JournalEntry(Schema):
 
 class Journal(Schema):
     items: list[JournalEntry]
+    next: int | None
+
+
+class BranchOut(Schema):
+    """``fan_out`` is the ``seq`` of its entry in the journal, ``steps`` what the branch has finished."""
+
+    fan_out: int
+    index: int
+    arg: Any
+    status: BranchStatus
+    step: str
+    attempt: int
+    error: RunError | None
+    waits_for: str | None
+    put_off_until: datetime | None
+    steps: list[str]
+    changed: dict[str, Any]
+    usage: Usage
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_ms: float | None
+
+
+class BranchList(Schema):
+    items: list[BranchOut]
     next: int | None
 
 

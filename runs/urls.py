@@ -6,4 +6,5 @@ urlpatterns = [
     path("", views.run_list, name="run-list"),
     path("<uuid:run_id>/", views.run_detail, name="run-detail"),
     path("<uuid:run_id>/journal/", views.journal_list, name="journal-list"),
+    path("<uuid:run_id>/branches/", views.branch_list, name="branch-list"),
 ]

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from runs import filters, pages, reading
+from runs import branches, filters, pages, reading
 from runs.access import may
-from runs.models import Run
+from runs.models import FanOut, Run
 from runs.moves import Status
 from workflows import registry
 
@@ -42,7 +43,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     except pages.CursorInvalid:
         items, following = pages.page(runs, key="created_at", cursor=None, limit=PAGE)
     context = {
-        "runs": items,
+        "runs": branches.count(items),
         "next": following,
         "wanted": wanted,
         "statuses": list(Status),
@@ -69,6 +70,35 @@ def journal_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     before = whole_number(request.GET.get("before", ""))
     entries = reading.journal(run, before=before, newest_first=True, limit=WINDOW)[::-1]
     return render(request, "runs/_earlier.html", {"run": run, "entries": entries, **_earlier(entries)})
+
+
+@login_required
+def branch_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """The branches of a fan-out, a page of them; a part of the run's page that fetches itself again."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    fan_out = branches.fan_out_of(run, whole_number(request.GET.get("fan_out", "")))
+    context: dict[str, Any] = {"run": run, "fan_out": fan_out, "here": request.get_full_path()}
+    if fan_out is not None:
+        chosen = request.GET.get("status", "")
+        first = whole_number(request.GET.get("after", ""))
+        rows, after = branches.page(fan_out, status=chosen, after=-1 if first is None else first)
+        context |= {
+            "branches": [branches.as_json(row, run, fan_out) for row in rows],
+            "after": after,
+            "before": first is not None,
+            "page": branches.PAGE,
+            "chosen": chosen,
+            "tabs": _branch_tabs(fan_out),
+            "others": run.fan_outs.exclude(pk=fan_out.pk).order_by("-seq")[:20],
+        }
+    template = "branches/list.html#branches" if request.htmx else "branches/list.html"  # type: ignore[attr-defined]
+    return render(request, template, context)
+
+
+def _branch_tabs(fan_out: FanOut) -> list[tuple[str, str, int]]:
+    count = dict(fan_out.branches.values_list("status").annotate(Count("pk")))
+    words = {"failed": "Failed", "waiting": "Waiting", "running": "Running", "queued": "Not yet", "succeeded": "Done"}
+    return [("", "All", fan_out.total), *((name, text, count.get(name, 0)) for name, text in words.items())]
 
 
 def whole_number(text: str) -> int | None:

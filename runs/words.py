@@ -1,9 +1,12 @@
 """Journal entries and durations in words, as a person reads them."""
 
+from datetime import datetime
 from typing import Any
 
+from workflows import codec
 from workflows.durations import words
 
+SHORT = 120  # bytes of a value that is shown whole in lists
 VERDICTS = {
     "approve": "approved",
     "edit": "approved with changes",
@@ -12,13 +15,23 @@ VERDICTS = {
     "happened": "says that it happened",
     "not_happened": "says that it did not happen",
     "fail": "ended the run",
+    "retry": "has it tried again",
+    "done_by_hand": "has undone it by hand",
 }
 
 
 def entry_in_words(entry: dict[str, Any]) -> str:
     """One line. What a workflow wrote in it is text like any other: the template escapes it."""
     found = _WORDS.get(entry["kind"])
-    return found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
+    text: str = found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
+    branch = entry["detail"].get("branch")
+    return text if branch is None else f"branch {branch}: {text}"
+
+
+def in_short(value: Any) -> dict[str, Any]:
+    """A changed value as lists show it: ``{"to": value}``, or ``{"size": bytes}`` of a long one."""
+    size = len(codec.dumps(value))
+    return {"to": value} if size <= SHORT else {"size": size}
 
 
 def duration(milliseconds: float | None) -> str:
@@ -37,7 +50,8 @@ def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     error = detail["error"]
-    text = f"attempt {entry['attempt']} failed: {error['type']}: {error['message'][:500]}"
+    what = "undoing it failed" if detail.get("undoing") else "failed"
+    text = f"attempt {entry['attempt']} {what}: {error['type']}: {error['message'][:500]}"
     if detail.get("in_doubt"):
         text += f" · it may have happened: looked up in {words(detail['retry_in'])}"
     elif "retry_in" in detail:
@@ -46,6 +60,8 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 
 def _lost(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail.get("undoing"):
+        return f"its worker was lost while attempt {entry['attempt']} undid it; that is tried again with the same key"
     if not detail["in_flight"]:
         return "its worker was lost between two steps; the run goes on" + _saved(detail)
     return f"its worker was lost in attempt {entry['attempt']}; the step is taken over, finished steps are kept" + _saved(
@@ -63,6 +79,9 @@ def _saved(detail: dict[str, Any]) -> str:
 
 
 def _retried(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail.get("branches"):
+        some = ", ".join(str(index) for index in detail["branches"][:10])
+        return f"tried again: branch {some}; what is done stays so"
     changed = f" with {', '.join(detail['changed'])} changed" if detail.get("changed") else ""
     reason = f": {detail['reason']}" if detail.get("reason") else ""
     return f"tried again{changed}{reason}{_saved(detail)}"
@@ -105,9 +124,40 @@ def _because(verb: str) -> Any:
 
 
 def _ended(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail["status"] == "rolled_back":
+        left = f"; left as they are: {', '.join(detail['left'])}" if detail["left"] else ""
+        return f"the run was rolled back, {detail['undone']} undone{left}"
     return (
         f"the run has {detail['status']}" if detail["status"] in ("succeeded", "failed") else f"the run was {detail['status']}"
     )
+
+
+def _fan_out(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    most = f", {detail['max_parallel']} at a time" if detail["max_parallel"] else ""
+    return f"sent {detail['of']} branches to {' and '.join(detail['branches'])}{most}"
+
+
+def _branches(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    failed = f", {detail['failed']} failed" if detail["failed"] else ""
+    why = f": {detail['errors'][0]['message'][:200]}" if detail["errors"] else ""
+    return f"{detail['done']} of {detail['of']} branches are done{failed}{why}"
+
+
+def _slept(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    return f"sleeps until {datetime.fromisoformat(detail['until']):%Y-%m-%d %H:%M:%S} UTC, then goes on at {detail['goto']}"
+
+
+def _signal(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    payload = "" if detail["payload"] is None else f" with {codec.dumps(detail['payload']).decode()[:200]}"
+    return f"sent the signal “{detail['name']}”{payload}" + (
+        "; kept for the step that will wait for it" if detail.get("kept") else ""
+    )
+
+
+def _compensated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail.get("by_hand"):
+        return "has undone it by hand" + (f": “{detail['comment'][:300]}”" if detail.get("comment") else "")
+    return "undone" + (f": {detail['result'][:300]}" if detail["result"] else "")
 
 
 _WORDS: dict[str, Any] = {
@@ -120,6 +170,12 @@ _WORDS: dict[str, Any] = {
     "escalated": _escalated,
     "gate_withdrawn": _withdrawn,
     "reminded": lambda entry, detail: "nobody decided in time; the gate stays open",
+    "fan_out": _fan_out,
+    "branch": _branches,
+    "slept": _slept,
+    "signal": _signal,
+    "compensated": _compensated,
+    "gate_reopened": lambda entry, detail: f"“{detail['title']}” is asked again",
     "held": _because("held"),
     "released": _released,
     "cancelled": _because("cancelled"),

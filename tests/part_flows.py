@@ -68,7 +68,12 @@ def further(state, ctx, arg):
     return {"found": [f"further {arg}"]}
 
 
-@fan.branch(verify=lambda state, ctx, arg: script.get("verify", Unknown("no idea")), settle=0, compensate=lambda state, ctx, arg: calls.append(f"undo {arg}"), retry=Retry(attempts=3, backoff=0))  # fmt: skip # noqa: E501
+def seen(state, ctx, *arg):
+    found: Any = script.get("verify", Unknown("no idea"))
+    return found(state, ctx) if callable(found) else found
+
+
+@fan.branch(verify=seen, settle=0, compensate=lambda state, ctx, arg: calls.append(f"undo {arg}"), retry=Retry(backoff=0))
 def pay_part(state, ctx, arg):
     calls.append(f"pay {arg} {ctx.idempotency_key[:6]}")
     act = script.get("pay")
@@ -149,11 +154,6 @@ def undo(name):
     return compensate
 
 
-def seen(state, ctx, *arg):
-    found = script.get("verify", Unknown("no idea"))
-    return found(state, ctx) if callable(found) else found
-
-
 effect = saga.effect(name="book", verify=seen, settle=0, compensate=undo("book"), retry=Retry(attempts=2, backoff=0))
 
 
@@ -229,4 +229,3 @@ def failing(*indexes: int, times: int = 99) -> Any:
             raise Transient(f"part {arg} is not there")
 
     return act
-

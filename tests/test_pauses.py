@@ -219,7 +219,7 @@ def test_signals_need_an_operator_and_an_unfinished_run(make_run, worker, people
 @pytest.mark.parametrize("wrong", [lambda: Sleep(), lambda: Sleep("1h", until=1), lambda: Sleep(until="tomorrow"),
                                    lambda: Wait(""), lambda: Wait("x", on_timeout="late")])  # fmt: skip
 def test_a_malformed_pause_says_what_was_expected(wrong):
-    with pytest.raises(ValueError, match="expected|either|needs|signal"):
+    with pytest.raises(ValueError, match=r"expected|either|needs|signal"):
         wrong()
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from runs.access import may
 from runs.clock import Now
 from runs.models.carried import Carried
 from runs.models.hold import WorkflowHold
-from runs.moves import FINAL, MOVES, UNFINISHED, Requested, Status
+from runs.moves import FINAL, MOVES, UNFINISHED, BranchStatus, Requested, Status
 
 
 def new_id() -> uuid.UUID:
@@ -144,6 +145,14 @@ class Run(Carried):
         """Whether it goes on by itself, later: after a failed attempt, a sleep, or a signal."""
         put_off = self.status == Status.QUEUED or (self.status == Status.ROLLING_BACK and self.worker is None)
         return put_off and self.available_at > self.updated_at + timedelta(seconds=1)
+
+    @cached_property
+    def parts(self) -> dict[str, int] | None:
+        """How its branches stand, by status, and ``of``: how many there are. None outside of a fan-out."""
+        if self.fan_out is None:
+            return None
+        count = dict(self.fan_out.branches.values_list("status").annotate(models.Count("pk")))
+        return {"of": self.fan_out.total, **{str(status): count.get(status, 0) for status in BranchStatus}}
 
     @property
     def is_fanned_out(self) -> bool:

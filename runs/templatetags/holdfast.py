@@ -39,6 +39,12 @@ ENTRY_MARKS = {
     "held": "‖",
     "note": "✎",
     "ended": "■",
+    "fan_out": "⑂",
+    "branch": "⑂",
+    "slept": "☾",
+    "signal": "⚑",
+    "compensated": "↶",
+    "gate_reopened": "◆",
 }
 
 

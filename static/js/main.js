@@ -5,3 +5,4 @@ import "./progress.js";
 import "./run-news.js";
 import "./gate-news.js";
 import "./state-follow.js";
+import "./branches-follow.js";
