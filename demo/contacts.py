@@ -1,4 +1,4 @@
-"""Import contacts into a CRM that takes no idempotency keys: after somebody has agreed, in parallel batches, each exactly once."""
+"""Import contacts into a CRM that takes no idempotency keys: once somebody has agreed, in parallel batches, each once."""
 
 import csv
 from pathlib import Path

@@ -13,9 +13,7 @@ class Refund(State):
     amount: Annotated[int, Field(gt=0, le=1_000_000, description="In whole euros")]
     reason: Annotated[str, Field(max_length=2000, description="What the customer said")] = ""
     unreliable: Annotated[float, Field(ge=0, le=1, description="1: it refuses or loses three payments of four")] = 0
-    bounces: Annotated[
-        bool, Field(description="The customer cannot be told in the end; an admin may roll the run back then")
-    ] = False
+    bounces: Annotated[bool, Field(description="The customer cannot be told; an admin may roll back then")] = False
     risk: float = 0.0
     notes: Annotated[list[str], Append] = []
     receipt: str | None = None

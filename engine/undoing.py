@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pydantic_core
 from django.db.models import F
 
 from approvals.models import GateKind, Verdict
@@ -28,7 +29,7 @@ from workflows.attempts import POISON, Failure
 from workflows.keys import undo_key
 from workflows.policy import Policy
 
-RESULT_SHOWN = 2000  # characters of what a compensation returned
+RESULT_SHOWN = 2000  # bytes of what a compensation returned
 NOT_HAPPENED = "it had not happened"
 
 
@@ -86,7 +87,7 @@ class Undoing(Stretch):
         if isinstance(value, Failure):
             return self._failed(effect, value, ctx)
         ctx.log("undone", seconds=round(time.monotonic() - began, 3))
-        self._undone(effect, _printable(value), ctx)
+        self._undone(effect, _shown(value), ctx)
         return True
 
     def _look(self, effect: Effect, seen: states.Change, ctx: RunCtx) -> states.Change | bool | None:
@@ -195,5 +196,12 @@ def _known(effect: Effect) -> dict[str, Any]:
     return {**known, "branch": effect.branch.index} if effect.branch else known
 
 
-def _printable(value: Any) -> str | None:
-    return None if value is None else codec.clean(repr(value))[:RESULT_SHOWN]
+def _shown(value: Any) -> Any:
+    """What a compensation returned, as the journal keeps it: JSON, or a text where it is none or long."""
+    try:
+        plain = pydantic_core.to_jsonable_python(value)
+        if len(codec.dumps(plain)) <= RESULT_SHOWN:
+            return plain
+    except ValueError:
+        pass
+    return codec.clean(repr(value))[:RESULT_SHOWN]

@@ -29,8 +29,7 @@ def page(fan_out: FanOut, *, status: str = "", after: int = -1, limit: int = PAG
 
 def count(runs: list[Run]) -> list[Run]:
     """The same runs, each knowing its ``parts``: two queries for all of them instead of two for each."""
-    fan_outs = {run.fan_out_id for run in runs} - {None}
-    totals = dict(FanOut.objects.filter(pk__in=fan_outs).values_list("pk", "total")) if fan_outs else {}
+    totals = dict(FanOut.objects.filter(pk__in={run.fan_out_id or 0 for run in runs}).values_list("pk", "total"))
     found: dict[int, dict[str, int]] = {
         pk: {"of": total, **dict.fromkeys(map(str, BranchStatus), 0)} for pk, total in totals.items()
     }

@@ -79,7 +79,7 @@ def branch_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     fan_out = branches.fan_out_of(run, whole_number(request.GET.get("fan_out", "")))
     context: dict[str, Any] = {"run": run, "fan_out": fan_out, "here": request.get_full_path()}
     if fan_out is not None:
-        chosen = request.GET.get("status", "")
+        chosen = request.GET.get("status", "failed" if run.status == Status.FAILED else "")
         first = whole_number(request.GET.get("after", ""))
         rows, after = branches.page(fan_out, status=chosen, after=-1 if first is None else first)
         context |= {

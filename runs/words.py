@@ -157,7 +157,9 @@ def _signal(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 def _compensated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("by_hand"):
         return "has undone it by hand" + (f": “{detail['comment'][:300]}”" if detail.get("comment") else "")
-    return "undone" + (f": {detail['result'][:300]}" if detail["result"] else "")
+    result = detail["result"]
+    text = result if isinstance(result, str) else codec.dumps(result).decode()
+    return "undone" if result is None else f"undone: {text[:300]}"
 
 
 _WORDS: dict[str, Any] = {

@@ -36,7 +36,7 @@ def test_a_run_that_has_succeeded_is_rolled_back_in_reverse(make_run, worker, pe
     # each with the state of its own checkpoint: a branch's with its own updates alone
     assert calls == ["undo charge 121", "undo ship 11", "undo ship 11", "undo book 1"]
     assert [detail.get("branch") for _, detail in _undone(run)] == [None, 1, 0, None]
-    assert _undone(run)[0][1]["result"] == "{'voided': 'charge'}"
+    assert _undone(run)[0][1]["result"] == {"voided": "charge"}
     ended = run.events.filter(kind="ended").order_by("-seq").first().as_entry()["detail"]
     assert ended == {"status": "rolled_back", "undone": 4, "left": ["mail"]}
     keys: Any = script["keys"]

@@ -5,9 +5,9 @@ import pytest
 from approvals.models import Gate
 from demo.refund import refund
 from runs.models import Run
-from tests import flows
+from tests import flows, part_flows
 from workflows import Permanent, Transient, registry
-from workflows.testing import approve, crash, happened, lost_reply, not_happened, play, reject, respond
+from workflows.testing import approve, crash, done_by_hand, happened, lost_reply, not_happened, play, reject, respond, retry
 
 FINAL = {"succeeded", "failed", "rejected", "waiting", "held"}
 
@@ -26,6 +26,12 @@ FINAL = {"succeeded", "failed", "rejected", "waiting", "held"}
         ("t-gated", {"amount": 400}, {"boss": [respond("again", by="bob"), approve(by="bob")]}),
         ("t-ask", {}, {"ask-1": approve(by="bob"), "second": reject(by="bob")}),
         ("t-bounded", {"until": 9}, {}),
+        ("t-fan", {"size": 4}, {}),
+        ("t-fan", {"size": 0}, {}),
+        ("t-saga", {"size": 2}, {}),
+        ("t-saga", {"size": 2, "amount": 5}, {"sure": approve(by="bob", amount=7)}),
+        ("t-saga", {"size": 2, "amount": 5}, {"sure": reject("no", by="bob")}),
+        ("t-undone", {}, {}),
     ],
 )
 def test_a_played_run_goes_as_a_real_one(make_run, worker, people, answer, workflow, given, decide):
@@ -43,6 +49,7 @@ def test_a_played_run_goes_as_a_real_one(make_run, worker, people, answer, workf
             break
         one = left[gate.key].pop(0)
         answer(gate, one.by, one.verdict, comment=one.comment, args=one.args and dict(one.args))
+    worker(run)  # what rolls back
     run = Run.objects.get(pk=run.pk)
     assert played.status == run.status
     assert ran == flows.calls
@@ -96,3 +103,43 @@ def test_what_an_approver_changed_is_what_is_paid(monkeypatch):
     assert played.status == "succeeded"
     assert paid == [{"order": "A-1", "amount": 380}]
     assert played.asked["manager"].title == "Refund 400 € for A-1"
+
+
+def test_branches_fail_alone_and_are_collected():
+    flows.script["part"] = part_flows.failing(1)
+    failed = play(part_flows.fan, {"size": 3})
+    assert (failed.status, failed.error and failed.error.message) == ("failed", "branch 1: part 1 is not there")
+    flows.script["part"] = part_flows.failing(1)
+    assert play(part_flows.fan, {"size": 3, "collect": True}).state.summary == "2 results; 0+,1-,2+"
+
+
+def test_a_branch_asks_and_goes_on():
+    flows.script["part"] = part_flows.ask_in_branch
+    assert (play(part_flows.fan, {"size": 3}).status, play(part_flows.fan, {"size": 3}).waiting) == ("waiting", ["ask"])
+    played = play(part_flows.fan, {"size": 3}, decide={"ask": approve(by="bob")})
+    assert (played.status, played.state.total) == ("succeeded", 9)
+
+
+def test_sleeps_take_no_time_and_signals_are_scripted():
+    came = play(part_flows.pausing, {"size": 1}, signals={"settled": ["paid"]})
+    assert (came.status, came.state.summary) == ("succeeded", "paid")
+    late = play(part_flows.pausing, {"size": 1})
+    assert (late.status, late.state.summary) == ("succeeded", "late None")
+    ever = play(part_flows.plain_wait, {"size": 0})
+    assert (ever.status, ever.waiting) == ("queued", ["go"])
+    failed = play(part_flows.plain_wait, {"size": 1})
+    assert failed.error is not None and failed.error.type == "WaitTimedOut"
+
+
+def test_what_was_undone_is_told_and_people_are_asked():
+    played = play(part_flows.saga, {"size": 2, "amount": 1}, decide={"sure": reject()})
+    assert (played.status, played.undone) == ("rolled_back", ["ship", "ship", "book"])
+
+    def broken(state, ctx):
+        raise RuntimeError("closed")
+
+    flows.script["undo book"] = broken
+    stuck = play(part_flows.saga, {"size": 0, "amount": 1}, decide={"sure": reject()})
+    assert (stuck.status, stuck.waiting) == ("waiting", ["book:undo"])
+    by_hand = play(part_flows.saga, {"size": 0, "amount": 1}, decide={"sure": reject(), "book:undo": [retry(), done_by_hand()]})
+    assert (by_hand.status, flows.calls.count("undo book 1")) == ("rolled_back", 1 + 2 + 4)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 from django.db.models import Q
 
+from runs.clock import Now
 from runs.models.carried import Carried
 from runs.models.run import Run
 from runs.moves import BRANCH_FINAL, BRANCH_MOVES, BranchStatus, Move
@@ -21,6 +22,7 @@ class FanOut(models.Model):
     total = models.IntegerField()
     max_parallel = models.IntegerField(null=True)
     on_failure = models.CharField(max_length=10)  # fail, collect
+    at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [models.UniqueConstraint(name="fan_out_once", fields=["run", "seq"])]

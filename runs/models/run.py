@@ -1,7 +1,7 @@
 """One execution of a workflow."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -145,6 +145,11 @@ class Run(Carried):
         """Whether it goes on by itself, later: after a failed attempt, a sleep, or a signal."""
         put_off = self.status == Status.QUEUED or (self.status == Status.ROLLING_BACK and self.worker is None)
         return put_off and self.available_at > self.updated_at + timedelta(seconds=1)
+
+    @property
+    def since(self) -> datetime:
+        """Since when it has been where it is; its branches' news count for nothing."""
+        return self.fan_out.at if self.fan_out is not None and self.is_fanned_out else super().since
 
     @cached_property
     def parts(self) -> dict[str, int] | None:

@@ -8,7 +8,8 @@
         assert played.state.amount == 380
 
 Steps, gates, retries, reducers, ``verify`` and ``approved_by`` mean what they mean in the engine; nothing waits: retries,
-``settle`` and timeouts take no time. A gate without a scripted decision leaves the run ``waiting``.
+``settle``, sleeps and timeouts take no time, and branches run one after the other. A gate without a scripted decision leaves
+the run ``waiting``.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 from workflows.definition import Workflow
 from workflows.state import State
+from workflows.testing.parts import Signals
 from workflows.testing.player import Player
 from workflows.testing.script import (
     Decide,
@@ -23,24 +25,40 @@ from workflows.testing.script import (
     Played,
     approve,
     crash,
+    done_by_hand,
     happened,
     lost_reply,
     not_happened,
     reject,
     respond,
+    retry,
 )
 
-__all__ = ["Played", "approve", "crash", "happened", "lost_reply", "not_happened", "play", "reject", "respond"]
+__all__ = [
+    "Played",
+    "approve",
+    "crash",
+    "done_by_hand",
+    "happened",
+    "lost_reply",
+    "not_happened",
+    "play",
+    "reject",
+    "respond",
+    "retry",
+]
 S = TypeVar("S", bound=State)
 
 
 def play(
-    workflow: Workflow[S], input: Mapping[str, Any], *, decide: Decide | None = None, fail: Fail | None = None
-) -> Played[S]:
+    workflow: Workflow[S], input: Mapping[str, Any], *, decide: Decide | None = None, fail: Fail | None = None,
+    signals: Signals | None = None,
+) -> Played[S]:  # fmt: skip
     """Carry a run on from its input until it ends or waits.
 
     ``decide`` gives the answers of each gate (by its name, or an Ask's key), one for every time it opens. ``fail`` gives what
     befalls a step's attempts in turn: an exception raised in its place, ``lost_reply()``, ``crash()``, or None for nothing.
+    ``signals`` gives by name the payloads that come in turn; a ``Wait`` without one runs into its timeout.
     Raises StateInvalid for an input that the schema refuses.
     """
-    return Player(workflow, input, decide or {}, fail or {}).go()
+    return Player(workflow, input, decide or {}, fail or {}, signals or {}).go()

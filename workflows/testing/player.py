@@ -8,15 +8,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from workflows import codec
+from workflows import codec, joining
 from workflows import state as states
-from workflows.answers import Ask, Happened, NotHappened, Partly, Unknown
+from workflows.answers import Ask, Happened, NotHappened, Partly, Send, Unknown
 from workflows.attempts import POISON, Failure, Result, failure, run_step
 from workflows.context import Branch, Ctx, Decision, checked_level, checked_saved, checked_usage
 from workflows.definition import Workflow
 from workflows.keys import visit_key
 from workflows.state import Replace, State, StateInvalid
 from workflows.steps import Gate, Step, takes
+from workflows.testing import parts
+from workflows.testing.parts import Signals
 from workflows.testing.script import Answer, Decide, Fail, Fault, Played, WorkerLost
 
 S = TypeVar("S", bound=State)
@@ -26,15 +28,14 @@ LOOKS = 5  # of an effect with confirm, until it is given up
 class _Context(Ctx):
     """A step's ``ctx`` in a played run."""
 
-    signal: Any = None
-    branches: Sequence[Branch] = ()
     effect_key: str | None = None
 
     def __init__(self, run: "Player[Any]") -> None:
         self.run = run
         self.run_id, self.step, self.attempt, self.saved = str(run.id), run.step, run.attempt, run.saved
-        self.idempotency_key = visit_key(run.id, run.step, run.visit)
+        self.idempotency_key = visit_key(run.id, run.step, run.visit, run.part)
         self.decision, self.decisions = run.last_decision, run.played.decisions
+        self.signal, self.branches, self.given = run.signal, run.branches, run.given
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Nobody watches."""
@@ -57,27 +58,39 @@ class _Context(Ctx):
 class Player(Generic[S]):
     """One played run; the methods mirror the engine's step loop (engine/stretch.py), without its writes."""
 
-    def __init__(self, workflow: Workflow[S], input: Mapping[str, Any], decide: Decide, fail: Fail) -> None:
-        self.workflow, self.id = workflow, uuid.uuid4()
+    part = ""  # of a branch: its name in idempotency keys
+    given: tuple[Any, ...] = ()
+
+    def __init__(
+        self, workflow: Workflow[S], input: Mapping[str, Any], decide: Decide, fail: Fail, signals: Signals
+    ) -> None:  # fmt: skip
+        self.workflow, self.id, self.known = workflow, uuid.uuid4(), workflow.steps
+        self.signals = {name: list(payloads) for name, payloads in signals.items()}
+        self.effects: dict[str, parts.Done] = {}
         self.answers = {key: [found] if isinstance(found, Answer) else list(found) for key, found in decide.items()}
         self.faults = {step: list(found) for step, found in fail.items()}
         self.state: S = workflow.state.parse(input)
         self.values = states.plain(self.state)
         self.played: Played[S] = Played("running", self.state)
-        self.visit, self.forced = 0, ""
+        self.approved: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self.begin(workflow.first())
+
+    def begin(self, step: str) -> None:
+        self.visit, self.forced, self.is_stuck = 0, "", False
         self.last_decision: Decision | None = None
         self.next_decision: Decision | None = None
-        self.approved: dict[str, tuple[str, Mapping[str, Any]]] = {}
-        self.come_to(workflow.first())
+        self.next_signal: Any = None
+        self.next_branches: Sequence[Branch] = ()
+        self.come_to(step)
 
     def go(self) -> Played[S]:
-        while self.played.status == "running":
+        while self.played.status == "running" and not self.is_stuck:
             if self.step == "end":
                 self.played.status = "succeeded"
             elif self.is_over_limit():
                 self.played.status = "held" if self.workflow.on_limit == "hold" else "failed"
             else:
-                self.one_step(self.workflow.steps[self.step])
+                self.one_step(self.known[self.step])
         self.played.state = self.state
         return self.played
 
@@ -90,6 +103,11 @@ class Player(Generic[S]):
         self.step, self.visit, self.attempt, self.failures, self.losses = step, self.visit + 1, 1, 0, 0
         self.doubt, self.saved = False, None
         self.last_decision, self.next_decision = self.next_decision, None
+        self.signal, self.next_signal = self.next_signal, None
+        self.branches, self.next_branches = self.next_branches, ()
+
+    def context(self) -> _Context:
+        return _Context(self)
 
     def one_step(self, step: Step) -> None:
         ctx = _Context(self)
@@ -118,7 +136,7 @@ class Player(Generic[S]):
         try:
             if fault is not None and not fault.acts:
                 raise fault.error
-            value = function(*args[: takes(function)])
+            value = function(*args[: takes(function, len(args))])
             if inspect.isawaitable(value):
                 value = asyncio.run(_await(value))
             if fault is not None:
@@ -148,7 +166,8 @@ class Player(Generic[S]):
             self.end("failed", Failure("AttemptsUsedUp", "no attempt is left", "", retryable=False))
         elif isinstance(answer, Partly):
             self.doubt, self.attempt = False, self.attempt + 1
-            self.apply(answer.updates, step)
+            if self.apply(answer.updates, step):
+                self.happened(step)
         elif may_try:
             self.try_step(step, ctx)
         elif step.on_unknown == "fail":
@@ -159,7 +178,7 @@ class Player(Generic[S]):
     def verify(self, step: Step, ctx: _Context) -> Any:
         value: Any = Unknown("the effect has no verify")
         if step.verify is not None:
-            value = self.call(step, step.verify, (self.state, ctx), faulty=False)
+            value = self.call(step, step.verify, (self.state, ctx, *self.given), faulty=False)
         if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
             value = Unknown(f"verify gave {value!r}")
         self.played.verified.append((step.name, type(value).__name__))
@@ -200,9 +219,8 @@ class Player(Generic[S]):
         if answer.verdict not in gate.verdicts:
             raise ValueError(f"gate {gate.name!r} allows {', '.join(gate.verdicts)}, not {answer.verdict!r}")
         self.approved[gate.name] = (answer.verdict, args)
-        if answer.verdict == "reject" and gate.on_reject == "end":
-            self.played.status = "rejected"
-            return None
+        if answer.verdict == "reject" and gate.on_reject in ("end", "roll_back"):
+            return self.reject(gate.on_reject)
         merged = {}
         if answer.verdict in ("approve", "edit"):
             merged = {name: Replace(value) for name, value in args.items() if name in self.values}
@@ -221,14 +239,19 @@ class Player(Generic[S]):
             self.decided(key, answer, (ask.proposal.action_as_json() or {}).get("args"))
             rejected = ask if answer.verdict == "reject" and rejected is None else rejected
             responded = ask if answer.verdict == "respond" and responded is None else responded
-        if rejected is not None and rejected.on_reject == "end":
-            self.played.status = "rejected"
+        if rejected is not None and rejected.on_reject in ("end", "roll_back"):
+            self.reject(rejected.on_reject)
         elif rejected is not None and rejected.on_reject != "next":
             self.leave(rejected.on_reject, step)
         elif responded is not None:
             self.leave(responded.on_respond or "next", step)
         else:
             self.leave(asks[0].goto or "next", step)
+
+    def reject(self, target: str) -> None:
+        self.played.status = "rejected"
+        if target == "roll_back":
+            parts.roll_back(self)
 
     def answer(self, key: str, asked: Any) -> Answer | None:
         """The next scripted answer of a gate; None: nobody answers, and the run waits."""
@@ -256,16 +279,27 @@ class Player(Generic[S]):
     # -- boundaries
 
     def commit(self, result: Result, step: Step) -> None:
-        if result.goto not in (None, "end", *self.workflow.steps):
+        if result.goto not in (None, "end", *self.known):
             return self.end("failed", Failure("LookupError", f"{result.goto!r} is no step", "", retryable=False))
         if not self.apply(result.updates, step):
             return None
+        self.happened(step)
         if result.asks:
             return self.asks(result.asks, step)
+        if result.pause is not None:
+            return parts.pause(self, result.pause, step)
+        if result.fan_out is not None and result.fan_out.sends:
+            return parts.fan_out(self, result.fan_out, step)
         return self.leave(result.goto or "next", step)
 
     def leave(self, target: str, step: Step) -> None:
         self.come_to(self.workflow.after(step.name) or "end" if target == "next" else target)
+
+    def happened(self, step: Step) -> None:
+        if step.is_effect:
+            key = self.context().idempotency_key
+            self.effects.pop(key, None)  # a part of it; all of it happened later
+            self.effects[key] = parts.Done(step, key, self.state, self.given)
 
     def apply(self, updates: Mapping[str, Any], step: Step) -> bool:
         try:
@@ -278,7 +312,35 @@ class Player(Generic[S]):
         return True
 
     def end(self, status: str, failed: Failure) -> None:
-        self.played.status, self.played.error = status, replace(failed, traceback="")
+        rolling, self.played.status, self.played.error = self.played.status, status, replace(failed, traceback="")
+        if self.workflow.on_failure == "roll_back" and rolling != "rolling_back" and not self.part:
+            parts.roll_back(self)
+
+
+class BranchPlayer(Player[S]):
+    """One branch: what is scripted and told is the run's, the state is the fan-out's with its own updates."""
+
+    def __init__(self, run: Player[S], index: int, send: Send) -> None:
+        self.workflow, self.id, self.known, self.index = run.workflow, run.id, run.workflow.branches, index
+        self.answers, self.faults, self.signals, self.effects = run.answers, run.faults, run.signals, run.effects
+        self.state, self.values, self.approved = run.state, run.values, run.approved
+        self.part, self.given, self.first = f"{run.visit}.{index}", (send.arg,), send.step
+        self.parts: list[joining.Part] = []
+        self.played = replace(run.played, status="running", error=None, cost_usd=0.0)  # its lists are the run's
+        self.begin(send.step)
+
+    def leave(self, target: str, step: Step) -> None:
+        self.come_to("end" if target == "next" else target)
+
+    def apply(self, updates: Mapping[str, Any], step: Step) -> bool:
+        try:
+            change = states.apply(self.state, self.values, updates)
+            self.parts.append(joining.part(self.state, self.values, change))
+        except StateInvalid as error:
+            self.end("failed", failure(error, step))
+            return False
+        self.state, self.values = change.state, change.values  # type: ignore[assignment] # apply keeps the class
+        return True
 
 
 async def _await(value: Any) -> Any:

@@ -45,6 +45,16 @@ def not_happened() -> Answer:
     return Answer("not_happened")
 
 
+def retry() -> Answer:
+    """At an undo gate, which is called ``"<step>:undo"``: the compensation is tried again."""
+    return Answer("retry")
+
+
+def done_by_hand(comment: str = "") -> Answer:
+    """At an undo gate: a person has undone it."""
+    return Answer("done_by_hand", comment=comment)
+
+
 @dataclass(frozen=True)
 class Fault:
     """What befalls one attempt: ``error`` is raised instead of the step, or after it (``acts``)."""
@@ -69,7 +79,8 @@ def crash(*, after: bool = False) -> Fault:
 
 @dataclass
 class Played(Generic[S]):
-    """What became of the run. ``steps`` are the checkpoints' steps in order; ``waiting`` the keys of open gates."""
+    """What became of the run. ``steps`` are the checkpoints' steps in order; ``waiting`` the keys of open gates, and the
+    names of signals that did not come; ``undone`` the effects that were rolled back, the last one first."""
 
     status: str
     state: S
@@ -79,6 +90,7 @@ class Played(Generic[S]):
     asked: dict[str, Any] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
     error: Failure | None = None
     logs: list[str] = field(default_factory=list)
     cost_usd: float = 0.0
