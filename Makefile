@@ -25,7 +25,8 @@ bench: $(VENV)/.installed
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.installed
-	@HOLDFAST_CRASH_TIMES=20 $(BIN)/python -m pytest tests/test_crash_matrix.py tests/test_life.py
+	@HOLDFAST_CRASH_TIMES=20 $(BIN)/python -m pytest tests/test_crash_matrix.py tests/test_life.py tests/test_parts_life.py
+	@$(BIN)/python -m tests.fan_out_soak
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 format: $(VENV)/.installed

@@ -24,11 +24,12 @@ class NobodyToKill(Exception):
 
 
 def worker_process(run: Run) -> int | None:
-    """The process that holds the run's lease, or None. It names itself on its connection (engine/lease.py)."""
-    if run.worker is None:
+    """A process that holds the run's lease, or one of its branches', or None. It names itself (engine/lease.py)."""
+    worker = run.worker or run.branches.filter(worker__isnull=False).values_list("worker", flat=True).first()
+    if worker is None:
         return None
     with connection.cursor() as cursor:
-        cursor.execute(_PROCESS, [run.worker])
+        cursor.execute(_PROCESS, [worker])
         row = cursor.fetchone()
     pid = row[0].rpartition(" ")[2] if row else ""
     return int(pid) if pid.isdigit() and _is_worker(int(pid)) else None

@@ -24,6 +24,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+HOLDERS = """
+SELECT worker FROM runs_run WHERE id = %s AND worker IS NOT NULL
+UNION ALL SELECT worker FROM runs_branch WHERE run_id = %s AND worker IS NOT NULL
+"""
+
+
 class Stack:
     def __init__(self, folder: Path | None = None, **environment: str) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="holdfast-stack-"))
@@ -105,10 +111,10 @@ class Stack:
         return Home(self.folder).database_url.replace("@/holdfast?", f"@/{name}?")
 
     def worker_process(self, run_id: str) -> int:
-        """The pid of the pool child that holds the run's lease: it says so on its Unix socket's other end."""
+        """The pid of a pool child that holds the run's lease, or a branch's: it says so on its Unix socket's other end."""
         with self.database() as connection:
-            row = connection.execute("SELECT worker FROM runs_run WHERE id = %s", [run_id]).fetchone()
-            assert row is not None and row[0] is not None
+            row = connection.execute(HOLDERS, [run_id, run_id]).fetchone()
+            assert row is not None
             wanted = connection.execute(
                 "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
                 "WHERE l.locktype = 'advisory' AND ((l.classid::bigint << 32) | l.objid::bigint) = %s", [row[0]]

@@ -4,8 +4,11 @@ import os
 import signal
 import threading
 import time
+from datetime import datetime
 
 import httpx
+
+from tests.fan_out_soak import shake
 
 
 def start(client, workflow, **given):
@@ -139,3 +142,45 @@ def test_a_stop_in_the_middle_of_a_step_is_charged_to_nothing(stack):
     assert all(
         entry["attempt"] == 1 for entry in entries if entry["kind"] == "checkpoint" and entry["step"] != "extract_claims"
     )
+
+
+def test_five_hundred_branches_under_sigkill_give_five_hundred_results_and_one_join(stack):
+    found = shake(stack, 500, kills=4, every=0.4, seed=1)
+    assert (found.status, found.results, found.doubled, found.joins) == ("succeeded", 500, 0, 1)
+    assert found.kills >= 2
+    assert found.lost >= 1
+
+
+def test_a_sleep_and_a_signal_take_less_than_a_second_of_their_own(stack):
+    """On real workers, with the sweeper's bell: late by less than a second."""
+    alice = stack.api("alice")
+    run = start(alice, "acme-call", seconds=1.0)
+    found = alice.get(f"/api/runs/{run}").json()
+    while found["waits_for"] != "go":
+        found = alice.get(f"/api/runs/{run}").json()
+        time.sleep(0.02)
+    assert alice.post(f"/api/runs/{run}/signals", json={"name": "go", "payload": {"n": 1}}).status_code == 202
+    assert stack.finish(run, alice)["output"]["signal"] == {"n": 1}
+    entries = journal(alice, run)
+    slept = next(entry for entry in entries if entry["kind"] == "slept")
+    awake = next(entry for entry in entries if entry["kind"] == "checkpoint" and entry["step"] == "listen")
+    late = datetime.fromisoformat(awake["started_at"]) - datetime.fromisoformat(slept["detail"]["until"])
+    assert 0 <= late.total_seconds() < 1
+
+
+def test_a_paid_refund_is_rolled_back_and_the_money_is_back(stack):
+    alice, carol = stack.api("alice"), stack.api("carol")
+    order = f"R-{time.time_ns()}"
+    run = start(alice, "refund", order=order, amount=20, reason="It arrived broken in three places.", bounces=True)
+    failed = stack.finish(run, alice)
+    assert failed["status"] == "failed"
+    assert alice.post(f"/api/runs/{run}/roll-back", json={}).status_code == 403
+    assert carol.post(f"/api/runs/{run}/roll-back", json={"reason": "cannot be told"}).status_code == 202
+    found = stack.finish(run, alice)
+    while found["status"] == "rolling_back":
+        found = stack.finish(run, alice)
+    assert found["status"] == "rolled_back"
+    counts = httpx.get(stack.sandbox + "/counts").json()
+    receipt = next(entry for entry in journal(alice, run) if entry["step"] == "pay")["detail"]["changed"]["receipt"]["to"]
+    assert (counts["refund"][order], counts["void"][receipt]) == (1, 1)
+    assert carol.post(f"/api/runs/{run}/roll-back", json={}).status_code == 409

@@ -8,7 +8,21 @@ from typing import Annotated
 import httpx
 from pydantic import BaseModel
 
-from workflows import Append, Goto, Happened, NotHappened, Policy, Proposal, Retry, State, Workflow, escalate
+from workflows import (
+    Append,
+    FanOut,
+    Goto,
+    Happened,
+    NotHappened,
+    Policy,
+    Proposal,
+    Retry,
+    Sleep,
+    State,
+    Wait,
+    Workflow,
+    escalate,
+)
 
 
 class payments:
@@ -132,3 +146,51 @@ def doze(state, ctx):
 @nap.step
 def wake(state, ctx):
     note(ctx, "wake")
+
+
+class Fan(State):
+    size: int
+    pause: float = 0.01
+    results: Annotated[list[int], Append] = []
+
+
+fan = Workflow("acme-fan", state=Fan, version="1")
+
+
+@fan.step(then=["square"])
+def split(state):
+    return FanOut("square", range(state.size))
+
+
+@fan.branch
+def square(state, ctx, number):
+    time.sleep(state.pause)
+    return {"results": [number * number]}
+
+
+@fan.step
+def gather(state, ctx):
+    assert len(ctx.branches) == state.size
+
+
+class Call(State):
+    seconds: float
+    signal: dict[str, int] | None = None
+
+
+call = Workflow("acme-call", state=Call, version="1")
+
+
+@call.step
+def rest(state):
+    return Sleep(state.seconds)
+
+
+@call.step
+def listen(state):
+    return Wait("go", timeout="1h")
+
+
+@call.step
+def heard(state, ctx):
+    return {"signal": ctx.signal}
