@@ -20,10 +20,10 @@ from approvals.models import Gate
 from approvals.services.deciding import decide
 from demo import client, sandbox
 from engine import sweeper
-from engine.services import starting
+from engine.services import controls, starting
 from runs.models import Run
 from tests.crashes import workflows
-from tests.crashes.workflows import SIZE
+from tests.crashes.workflows import PARTS, SIZE
 
 TIMES = int(os.environ.get("HOLDFAST_CRASH_TIMES", "1"))
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,6 +60,22 @@ MATRIX = [
     ("crash-letter", "work", "after ctx.save", 1),
     ("crash-letter", "work", "after the request, reply lost", 1),
     ("crash-letter", "work", "after the step, before its commit", 1),
+    ("crash-parts", "work", "while branches are sent", 1),
+    ("crash-parts", "work", "before a request", 2),
+    ("crash-parts", "work", "after the request, reply lost", 2),
+    ("crash-parts", "work", "after a branch's step, before its commit", 1),
+    ("crash-parts", "work", "after a branch's commit, which took the next", 2),
+    ("crash-parts", "work", "after a branch's commit, which took the next", PARTS),
+    ("crash-parts", "work", "while the run comes to its join", 1),
+    ("crash-parts", "work", "after the step, before its commit", 1),  # what the branches brought
+    ("crash-parts", "work", "after the commit", 1),
+    ("crash-parts", "work", "while it goes to sleep", 1),
+    ("crash-parts", "undo", "before an effect is undone", 2),
+    ("crash-parts", "undo", "before a request", 1),
+    ("crash-parts", "undo", "after the request, reply lost", 2),
+    ("crash-parts", "undo", "after an effect is undone, before that is noted", PARTS),
+    ("crash-parts", "undo", "after it is noted", 2),
+    ("crash-parts", "undo", "as the roll back ends", 1),
 ]
 
 
@@ -157,9 +173,11 @@ def test_a_death_at_this_point_loses_nothing_and_doubles_nothing(
         run = make_run(workflow, **given)
         assert _kill(run, who, point, nth, dying, worker, people) == -9
     asked = survivors(run)
-    found, expected = counted(run), Counter({1: SIZE if workflow == "crash-contacts" else 1})
+    effects = {"crash-contacts": SIZE, "crash-parts": PARTS}.get(workflow, 1)
+    found, expected = counted(run), Counter({1: 2 * effects if who == "undo" else effects})
     run.refresh_from_db()
-    assert (run.status, found) == ("succeeded", expected)
+    assert (run.status, found) == ("rolled_back" if who == "undo" else "succeeded", expected)
+    assert run.checkpoints.filter(step="receive").count() == (workflow == "crash-parts")
     assert bool(asked) == (workflow == "crash-letter")
     row = f"{name}: {who} dies {point}" + (f" ({nth}.)" if nth > 1 else "")
     outcomes.setdefault(row, Counter())["a person was asked" if asked else "went on by itself"] += 1
@@ -167,6 +185,10 @@ def test_a_death_at_this_point_loses_nothing_and_doubles_nothing(
 
 def _kill(run, who, point, nth, dying, worker, people):
     """Bring the run to where the death is to happen, and let it happen. Returns how the process ended."""
+    if who == "undo":
+        while Run.objects.get(pk=run.pk).status != "succeeded":
+            worker(run)
+        controls.roll_back(run.pk, by=people.carol)
     if who in ("decide", "sweep", "resume", "verify"):
         worker(run)
         gate = Gate.objects.get(run=run)

@@ -24,6 +24,15 @@ POINTS = {
     "in the decision": ("approvals.services.outcome", "resume", "after"),
     "after the decision, before the bell": ("runs.bell", "ring", "before"),
     "in the takeover": ("runs.services.moves", "move", "after"),
+    "while branches are sent": ("engine.fanning", "_insert", "after"),
+    "after a branch's step, before its commit": ("engine.branches", "BranchStretch._finish", "before"),
+    "after a branch's commit, which took the next": ("engine.branches", "BranchStretch._finish", "after"),
+    "while the run comes to its join": ("engine.services.settling", "tell", "after"),
+    "while it goes to sleep": ("engine.pausing", "_sleep", "after"),
+    "before an effect is undone": ("engine.undoing", "Undoing._begin", "after"),
+    "after an effect is undone, before that is noted": ("engine.undoing", "Undoing._undone", "before"),
+    "after it is noted": ("engine.undoing", "Undoing._undone", "after"),
+    "as the roll back ends": ("engine.undoing", "Undoing._finish_undoing", "before"),
     "in the sweep, as the clock decides": ("approvals.services.clock", "decide", "after"),
 }
 
@@ -31,8 +40,11 @@ POINTS = {
 def arm(point: str, nth: int) -> None:
     """From now on this process dies by SIGKILL at the ``nth`` passage of the point."""
     module_name, attribute, when = POINTS[point]
-    module = importlib.import_module(module_name)
-    setattr(module, attribute, _dying(getattr(module, attribute), when, nth))
+    place: Any = importlib.import_module(module_name)
+    *classes, name = attribute.split(".")
+    for inner in classes:
+        place = getattr(place, inner)
+    setattr(place, name, _dying(getattr(place, name), when, nth))
 
 
 def _dying(function: Callable[..., Any], when: str, nth: int) -> Callable[..., Any]:

@@ -3,9 +3,23 @@
 from typing import Annotated, Any
 
 from demo import client
-from workflows import Append, Ctx, Happened, NotHappened, Partly, Policy, Proposal, Retry, State, Workflow
+from workflows import (
+    Append,
+    Ctx,
+    FanOut,
+    Happened,
+    NotHappened,
+    Partly,
+    Policy,
+    Proposal,
+    Retry,
+    Sleep,
+    State,
+    Workflow,
+)
 
 SIZE = 10  # records in one unkeyed effect
+PARTS = 3  # branches, each with an effect
 
 
 class Parcel(State):
@@ -90,3 +104,37 @@ def post(state: Parcel, ctx: Ctx) -> dict[str, Any]:
     ctx.save({"sent": "POST /letters"})
     client.call("POST", "/letters", json={"to": state.name})
     return {"log": ["posted"]}
+
+
+parts = Workflow("crash-parts", state=Parcel, version="1")
+
+
+@parts.step(then=["ship"])
+def send(state: Parcel) -> FanOut:
+    return FanOut("ship", range(PARTS))
+
+
+def find_part(state: Parcel, ctx: Ctx, number: int) -> Happened | NotHappened:
+    found = client.call("GET", "/payments/refunds", params={"key": ctx.idempotency_key})["items"]
+    return Happened({"log": [found[0]["id"]]}) if found else NotHappened()
+
+
+def void_part(state: Parcel, ctx: Ctx, number: int) -> None:
+    client.call("POST", "/payments/voids", json={"refund": state.log[-1], "order": f"{number}@{state.name}"})
+
+
+@parts.branch(verify=find_part, compensate=void_part, settle=0.05, retry=Retry(attempts=5, backoff=0))
+def ship(state: Parcel, ctx: Ctx, number: int) -> dict[str, Any]:
+    body = {"order": f"{number}@{state.name}", "key": ctx.idempotency_key}
+    return {"log": [client.call("POST", "/payments/refunds", json=body)["id"]]}
+
+
+@parts.step
+def receive(state: Parcel, ctx: Ctx) -> Sleep:
+    assert len(state.log) == len(ctx.branches) == PARTS
+    return Sleep(0.05)
+
+
+@parts.step
+def close(state: Parcel) -> None:
+    """After the night."""
