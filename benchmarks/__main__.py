@@ -26,7 +26,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     logging.getLogger("holdfast.run").setLevel(logging.WARNING)
     from django.contrib.auth.models import Group, User
 
-    from benchmarks import boundary, cost, deciding, durable, recovery
+    from benchmarks import boundary, cost, deciding, durable, fan_out, recovery
 
     user, _ = User.objects.get_or_create(username="bench")
     user.groups.add(Group.objects.get_or_create(name="operator")[0])
@@ -36,6 +36,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
         "deciding": deciding.measure,
         "cost": cost.measure,
         "recovery": recovery.measure,
+        "fan_out": lambda: fan_out.measure(stack),
         "durable": lambda: durable.measure(stack),
     }
     for name, measure in measures.items():

@@ -3,10 +3,11 @@
 import random
 import time
 from pathlib import Path
+from typing import Annotated
 
 from celery import shared_task
 
-from workflows import Ctx, Goto, Policy, Proposal, Retry, State, Transient, Workflow
+from workflows import Append, Ctx, FanOut, Goto, Policy, Proposal, Retry, State, Transient, Workflow
 
 
 class Payload(State):
@@ -118,3 +119,26 @@ def bare(sent: float, path: str) -> None:
     took = time.monotonic() - sent
     with open(path, "a") as file:  # noqa: PTH123 - the cheapest thing there is
         file.write(f"{took}\n")
+
+
+class Fan(State):
+    size: int
+    found: Annotated[list[int], Append] = []
+
+
+fan_out = Workflow("bench-fan", state=Fan, version="1")
+
+
+@fan_out.step(then=["part"])
+def fan(state: Fan) -> FanOut:
+    return FanOut("part", range(state.size))
+
+
+@fan_out.branch
+def part(state: Fan, ctx: Ctx, number: int) -> dict[str, list[int]]:
+    return {"found": [number]}
+
+
+@fan_out.step
+def fan_in(state: Fan) -> None:
+    assert len(state.found) == state.size

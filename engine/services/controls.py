@@ -17,7 +17,7 @@ from engine.services.starting import InputInvalid, check_reason, deadline_from_n
 from runs import bell
 from runs.access import require
 from runs.clock import Now
-from runs.models import Branch, Kind, Run
+from runs.models import Branch, FanOut, Kind, Run
 from runs.moves import BRANCH_MOVES, BranchStatus, Requested, Status
 from runs.services import journal, moves
 from workflows import registry
@@ -136,6 +136,9 @@ def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | No
     """The failed branches go on, each with its own key; those that are done stay so, and gates are asked again."""
     if changes:
         raise InputInvalid({"changes": "the branches see the state as it was when they were sent; retry without changes"})
+    if run.fan_out is not None and run.fan_out.all_told:  # it failed as it was joined
+        settling.mark_told(run.fan_out.branches.filter(told_at=None), run.seq)
+        FanOut.objects.filter(pk=run.fan_out.pk).update(all_told=False)
     failed = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.FAILED)
     indexes = list(failed.order_by("index").values_list("index", flat=True))
     waiting = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.WAITING)

@@ -16,7 +16,7 @@ from approvals.services import ending
 from engine.requests import DEADLINE_PASSED, stop_as_requested
 from runs import bell
 from runs.clock import Now, database_now
-from runs.models import Branch, Kind, Run
+from runs.models import Branch, FanOut, Kind, Run
 from runs.moves import BRANCH_FINAL, BranchStatus, Requested, Status
 from runs.services import journal, moves
 
@@ -59,7 +59,7 @@ def settle_locked(run: Run) -> bool:
         return run.status != Status.RUNNING and bool(moves.move(run, "branches_move"))
     if BranchStatus.WAITING in statuses:
         return run.status != Status.WAITING and bool(moves.move(run, "branches_wait"))
-    tell(run)
+    tell(run, last=True)
     moves.move(run, "join", available_at=Now())
     bell.ring_on_commit(run.pk)
     return True
@@ -102,9 +102,14 @@ def tell_of(run_id: uuid.UUID) -> bool:
     return run.fan_out_id is not None and tell(run)
 
 
-def tell(run: Run) -> bool:
-    """One ``branch`` entry for all branches that have ended since the last one; what they used is added to the run."""
+def tell(run: Run, *, last: bool = False) -> bool:
+    """One ``branch`` entry for all branches that have ended since the last one; what they used is added to the run.
+
+    ``last``: none comes after these, so that one mark on the fan-out does for all of them.
+    """
     assert run.fan_out is not None
+    if run.fan_out.all_told:
+        return False
     branches = Branch.objects.filter(fan_out=run.fan_out)
     untold = branches.filter(status__in=BRANCH_FINAL, told_at__isnull=True)
     ended = list(untold.order_by("index").only("status", "index", "error", "done", "told_steps"))
@@ -122,11 +127,18 @@ def tell(run: Run) -> bool:
         **({"usage": {**usage, "cost_usd": str(usage["cost_usd"])}} if any(usage.values()) else {}),
     }
     seq = journal.record(run.pk, journal.Entry(Kind.BRANCH, run.fan_out.sender, None, "", detail))
-    pks = [branch.pk for branch in ended]
-    Branch.objects.filter(pk__in=pks).update(told_at=seq, told_steps=_Length("done"))
+    if last:
+        FanOut.objects.filter(pk=run.fan_out.pk).update(all_told=True)
+    else:
+        mark_told(Branch.objects.filter(pk__in=[branch.pk for branch in ended]), seq)
     Run.objects.filter(pk=run.pk).update(**{name: F(name) + value for name, value in usage.items()})
     moves.poke_on_commit(run)
     return True
+
+
+def mark_told(branches: Any, seq: int) -> None:
+    """The run's totals hold what these branches have used, and its journal tells of them at ``seq``."""
+    branches.update(told_at=seq, told_steps=_Length("done"))
 
 
 def _usage(branches: list[Branch]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class FanOut(models.Model):
     max_parallel = models.IntegerField(null=True)
     on_failure = models.CharField(max_length=10)  # fail, collect
     at = models.DateTimeField(db_default=Now())
+    all_told = models.BooleanField(default=False)  # its last branches were told of as it came to its join
 
     class Meta:
         constraints = [models.UniqueConstraint(name="fan_out_once", fields=["run", "seq"])]
