@@ -226,3 +226,43 @@ def test_a_dialog_stays_open_while_the_run_moves_on(sign_in, stack):
     alice.locator("#cancel-dialog").get_by_role("button", name="Keep as it is").click()
     expect(alice.get_by_role("button", name="Release", exact=True)).to_be_visible()
     stack.api("alice").post(f"/api/runs/{run}/cancel", json={})
+
+
+def test_a_fan_out_ticks_live_and_its_failed_branch_is_retried_alone(sign_in, stack):
+    """The branches' panel comes and goes on by itself; the tab that was chosen stays."""
+    alice, bob = sign_in("alice"), stack.api("bob")
+    rows = [{"name": f"Person {n}", "email": f"f{n}.{time.time_ns()}@example.com"} for n in range(60)]
+    body = {"workflow": "contacts", "input": {"contacts": rows, "refused": 2}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    alice.goto(f"/runs/{run}/")
+    expect(alice.locator(".gate-strip")).to_contain_text("Import 60 contacts")
+    stack.decide(run, bob)
+    expect(alice.locator("#run-header")).to_contain_text("1 failed")
+    expect(alice.locator("#run-header")).to_contain_text("branch 2: the CRM turns this batch away")
+    expect(alice.locator("#branches")).to_contain_text("sent by split, 4 at a time")
+    alice.locator("#branches").get_by_role("link", name="Failed").click()
+    expect(alice.locator("#branches .branch")).to_have_count(1)
+    alice.get_by_role("button", name="Retry", exact=True).click()
+    alice.get_by_role("button", name="Retry from this step").click()
+    expect(alice.locator("#run-header")).to_contain_text("succeeded")
+    expect(alice.locator("#branches .branch")).to_have_count(0)  # still the failed ones, of which there are none
+    alice.locator("#branches").get_by_role("link", name="Done").click()
+    expect(alice.locator("#branches .branch")).to_have_count(6)
+    counts = httpx.get(stack.sandbox + "/counts").json()["contact"]
+    assert [counts.get(row["email"]) for row in rows] == [1] * 60
+
+
+def test_an_admin_rolls_a_run_back_from_its_page(sign_in, stack):
+    order = f"B-{time.time_ns()}"
+    given = {"order": order, "amount": 30, "reason": "It never came, says the courier.", "bounces": True}
+    run = stack.api("alice").post("/api/runs", json={"workflow": "refund", "input": given}).json()["id"]
+    carol = sign_in("carol", viewport={"width": 390, "height": 844})
+    carol.goto(f"/runs/{run}/")
+    expect(carol.locator("#run-header")).to_contain_text("failed")
+    carol.get_by_role("button", name="Roll back", exact=True).click()
+    expect(carol.get_by_text("pay will be undone")).to_be_visible()
+    carol.locator("#roll-back-reason").fill("nobody can be told")
+    carol.get_by_role("button", name="Roll back this run").click()
+    expect(carol.locator("#run-header")).to_contain_text("rolled back")
+    expect(carol.locator("#journal")).to_contain_text("the run was rolled back, 1 undone")
+    assert carol.evaluate("document.documentElement.scrollWidth <= innerWidth")
