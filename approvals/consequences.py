@@ -15,22 +15,24 @@ def consequences(gate: Gate) -> dict[str, str]:
     """A sentence per verdict that the gate allows, and one for its timeout."""
     try:
         workflow = registry.version(gate.run.workflow, gate.run.version)
-        following = gate.goto or _after(workflow, gate)
+        following = "" if gate.kind == GateKind.UNDO else gate.goto or _after(workflow, gate)
     except (registry.WorkflowUnknown, StepGone):
         return {}
     if gate.kind == GateKind.UNDO:
         found = {
             Verdict.RETRY: f"Undoing “{gate.step}” is tried again, with the same key. If that fails too, this is asked again.",
             Verdict.DONE_BY_HAND: "It counts as undone, by you; write how. The roll back goes on with the effect before it.",
-            Verdict.FAIL: f"“{gate.step}” and what happened before it stay as they are. The run ends as failed; an admin can "
-            "roll it back once more.",
+            Verdict.FAIL: f"“{gate.step}” may still stand, and what happened before it does. The run ends as failed; an admin "
+            "can roll it back once more.",
         }
     elif gate.kind == GateKind.OUTCOME:
         found = {
             Verdict.HAPPENED: f"{_goes_on(workflow, following)} Nothing is sent again.",
             Verdict.NOT_HAPPENED: f"“{gate.step}” runs again and changes the world outside. If it did happen after all, and "
             "the other side ignores the idempotency key, it happens twice.",
-            Verdict.FAIL: "The run ends as failed. Nothing more happens; an operator's retry would ask this again.",
+            Verdict.FAIL: "This branch fails, and the join is told. The others go on."
+            if _is_collected(gate)
+            else "The run ends as failed. Nothing more happens; an operator's retry would ask this again.",
         }
     else:
         found = {
@@ -50,12 +52,23 @@ def _after(workflow: Workflow[Any], gate: Gate) -> str:
     return DONE if gate.branch_id is not None else workflow.after(gate.step) or "end"
 
 
+def _is_collected(gate: Gate) -> bool:
+    """Whether the gate's branch may fail without its run."""
+    return gate.branch is not None and gate.branch.fan_out.on_failure == "collect"
+
+
 def _goes_on(workflow: Workflow[Any], step: str) -> str:
     if step == DONE:
         return "This branch is done. The run goes on when all of them are."
     following = workflow.steps.get(step) or workflow.branches.get(step)
     if following is None:
         return "The run ends as succeeded."
+    parts = [workflow.branches[name] for name in following.then if name in workflow.branches]
+    acting = [part for part in parts if part.is_effect]
+    if acting and not following.is_effect:
+        names = ", ".join(f"“{part.name}”" for part in acting)
+        undo = "" if all(part.compensate for part in acting) else " It cannot be undone by Holdfast."
+        return f"“{step}” runs next and sends out branches of {names}, each of which changes the world outside.{undo}"
     if not following.is_effect:
         return f"“{step}” runs next; it changes nothing outside."
     undo = "" if following.compensate else " It cannot be undone by Holdfast."
@@ -66,7 +79,7 @@ def _rejected(workflow: Workflow[Any], gate: Gate, following: str) -> str:
     target = gate.on_reject
     if target == "roll_back":
         return "The run is rolled back: what it has done outside is undone, the last effect first."
-    if target == "end" and gate.branch is not None and gate.branch.fan_out.on_failure == "collect":
+    if target == "end" and _is_collected(gate):
         return "This branch ends without a result. The others go on."
     if target == "end":
         return "The run ends as rejected. Nothing more happens."

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from approvals.models import Gate
+from approvals.models import Gate, GateKind
 from approvals.services.deciding import votes
 from workflows import registry
 from workflows import state as states
@@ -16,7 +16,7 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "id": str(gate.id),
         "run": str(gate.run_id),
         "workflow": gate.run.workflow,
-        "branch": gate.branch.index if gate.branch else None,
+        "branch": gate.branch.index if gate.branch else gate.context.get("branch") if gate.kind == GateKind.UNDO else None,
         "step": gate.step,
         "key": gate.key,
         "kind": gate.kind,

@@ -82,7 +82,7 @@ def aftermath(run: Run) -> Aftermath | None:
         noticed_ms=_since(note, lost.at if lost else None),
         went_on_ms=_since(note, again),
         kept=kept,
-        saved=lost.as_entry()["detail"]["saved"] if lost else {},
+        saved=lost.as_entry()["detail"].get("saved") or {} if lost else {},
     )
 
 

@@ -12,7 +12,6 @@ from django.db import connection, transaction
 from checkpoints.store import Packed
 from engine.claim import BRANCHES_MAY, MAY_START, Claimed
 from engine.insisting import insist
-from engine.services import settling
 from runs import hot, poke
 from runs.models import Branch, Kind, Run
 from runs.moves import MOVES, Status
@@ -129,7 +128,7 @@ def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str,
     values: dict[str, Any] = {
         **fence(run),
         "next_step": next_step,
-        "step": run.step,
+        "step": run.began_as,
         "visit": run.visit,
         "attempt": run.attempt,
         "schema_version": schema_version,
@@ -169,7 +168,6 @@ def fenced(run: Claimed) -> Iterator[Any]:
         row: Run | Branch = moves.lock(run.id)
         if run.part is not None:
             row = moves.lock_branch(run.part.pk, row)  # type: ignore[arg-type] # a run until here
-            transaction.on_commit(lambda: settling.settle(run.id), robust=True)
         if (row.worker, row.claim, row.boundary) != (run.worker, run.claim, run.boundary):
             raise Fenced
         yield row

@@ -3,6 +3,8 @@
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -81,15 +83,16 @@ _ADVANCE = f"""
 UPDATE runs_branch SET {_KEEP}, step = %(next_step)s, visit = visit + 1, attempt = 1, step_started_at = holdfast_now()
 WHERE {_THIS} RETURNING step_started_at
 """
-# Asked after the commit that has taken a branch: a hold or cancel that committed before it is seen here, one that commits
+# Asked after each commit that has taken a branch: a hold or cancel that committed before it is seen here, one that commits
 # later finds the branch running.
 _STILL = f"""
-SELECT {BRANCHES_MAY}, cost_usd, requested FROM runs_run WHERE id = %(run)s AND fan_out_id = %(fan_out)s
+SELECT {BRANCHES_MAY}, cost_usd FROM runs_run WHERE id = %(run)s AND fan_out_id = %(fan_out)s
 """
 _SOMEWHERE = """
-SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND requested = '' AND EXISTS (
+SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND requested IN ('', 'cancel') AND EXISTS (
     SELECT FROM runs_branch WHERE run_id = run.id AND status = 'queued' AND available_at <= holdfast_now()
-) LIMIT 1
+        AND (run.requested = '' OR doubt_at IS NOT NULL)
+) AND NOT holdfast_held(workflow) ORDER BY random() LIMIT 1
 """
 SLOT_TRIES = 5  # others look for a free one at the same moment
 
@@ -106,14 +109,14 @@ class Entered:
     values: dict[str, Any]
     began: float
 
-    def take(self) -> "Claimed | None":
-        """The next branch that may start; None: there is none, or max_parallel of them run. Raises claim.NotTaken."""
-        found = self._take(_FIRST)
-        if found is None:
-            found = self._take(_FIRST_IN_DOUBT, requested=Requested.CANCEL)
-        return found
+    def take(self) -> "tuple[Claimed, list[Any]] | None":
+        """The next branch, and what its run says after that commit; None: there is none, or max_parallel of them run.
 
-    def _take(self, statement: str, requested: str = "") -> "Claimed | None":
+        Raises claim.NotTaken.
+        """
+        return self._take(_FIRST) or self._take(_FIRST_IN_DOUBT, requested=Requested.CANCEL)
+
+    def _take(self, statement: str, requested: str = "") -> "tuple[Claimed, list[Any]] | None":
         for _ in range(SLOT_TRIES):
             values = self.asked()
             if self.fan_out.max_parallel is not None:
@@ -123,10 +126,10 @@ class Entered:
                 values["slot"] = free[0]
             try:
                 with claim.nothing_taken():
-                    row = hot.one(statement, values)
+                    rows, still = hot.then((statement, values), (_STILL, values))
             except psycopg.errors.UniqueViolation:
                 continue
-            return None if row is None else self.claimed(row, requested)
+            return (self.claimed(rows[0], requested), still) if rows else None
         return None
 
     def asked(self) -> dict[str, Any]:
@@ -155,7 +158,7 @@ class Entered:
     def is_over(self) -> bool:
         """Whether this worker is to do something else now."""
         tired = time.monotonic() - self.began > settings.HOLDFAST_STRETCH
-        return timelimit.is_stopping() or (tired and claim.others_due())
+        return timelimit.is_stopping() or (tired and claim.others_due(self.run.pk))
 
 
 def carry(run_id: uuid.UUID, worker: int) -> bool:
@@ -166,7 +169,7 @@ def carry(run_id: uuid.UUID, worker: int) -> bool:
     while not entered.is_over() and (taken := entered.take()) is not None:
         stretch = BranchStretch(entered)
         try:
-            if stretch.begin(taken):
+            if stretch.begin(*taken):
                 stretch.go_or_fail()
         except Fenced:
             log.warning("the branch was taken over; this worker changed nothing", run_id=str(run_id))
@@ -204,23 +207,26 @@ class BranchStretch(Stretch):
         self.entered, self.workflow, self.steps = entered, entered.workflow, entered.workflow.branches
         self.began, self.forced_gate = entered.began, ""
 
-    def begin(self, run: Claimed) -> bool:
+    def begin(self, run: Claimed, still: list[Any]) -> bool:
         """Come to a branch that was taken. False: it cannot be carried on, and its run is held."""
         assert run.part is not None
-        self.run, self.may = run, True
+        self.run, self.spent = run, Decimal(0)
+        self._see(still)
         try:
             if run.step != "end":
                 run.began_as, run.step = run.step, self.workflow.current_name(run.step)
             seen = joining.with_parts(self.entered.state, self.entered.values, run.part.done)
-        except (StepGone, states.StateInvalid) as error:
+        except StepGone as error:
             return endings.hold(run, f"Branch {run.part.index}: {error}")
+        except Exception as error:  # a reducer of the author's that takes its own old values no more, say
+            return endings.hold(run, f"Branch {run.part.index}: its state cannot be put together: {error!r}")
         self.state, self.values = seen.state, seen.values
         return True
 
     def _may_start(self) -> bool:
-        if self.run.requested:
+        if self.run.requested == Requested.CANCEL and self.run.doubt_at is not None:
             return self._learn()
-        if not self.may or timelimit.is_stopping() or self.entered.is_over():
+        if self.run.requested or not self.may or timelimit.is_stopping() or self.entered.is_over():
             return endings.put_back(self.run)
         if limit := self._limit_reached():
             return self._stop_at(*limit)
@@ -246,10 +252,7 @@ class BranchStretch(Stretch):
         return "end" if goto is None else super().target(goto)
 
     def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
-        kept = finished_step(
-            self.run, joining.part(self.state, self.values, change), started_at=self.run.started_at,
-            usage=ctx.used.as_json(), logs=ctx.lines,
-        )  # fmt: skip
+        kept = self._finished_step(change, ctx)
         ctx.outcome = "done"
         if target == "end":
             return self._finish(kept, ctx)
@@ -258,12 +261,13 @@ class BranchStretch(Stretch):
         return True
 
     def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> dict[str, Any]:
-        part = joining.part(self.state, self.values, change)
-        kept = finished_step(
-            self.run, part, at=database_now(), started_at=self.run.started_at, usage=ctx.used.as_json(), logs=ctx.lines
-        )
         assert self.run.part is not None
-        return {"done": [*self.run.part.done, kept]}
+        return {"done": [*self.run.part.done, self._finished_step(change, ctx, at=database_now())]}
+
+    def _finished_step(self, change: states.Change, ctx: RunCtx, at: datetime | None = None) -> dict[str, Any]:
+        part = joining.part(self.state, self.values, change)
+        usage, logs = ctx.used.as_json(), ctx.lines
+        return finished_step(self.run, part, at=at, started_at=self.run.started_at, usage=usage, logs=logs)
 
     @insist
     def _finish(self, kept: dict[str, Any] | None, ctx: RunCtx) -> bool:
@@ -274,7 +278,7 @@ class BranchStretch(Stretch):
         if not finished:
             raise Fenced
         taken = finished[0][1:]
-        return taken[0] is not None and self._see(still) and self.begin(self.entered.claimed(taken))
+        return taken[0] is not None and self.begin(self.entered.claimed(taken), still)
 
     @insist
     def _next(self, step: str, kept: dict[str, Any], ctx: RunCtx) -> None:
@@ -286,6 +290,7 @@ class BranchStretch(Stretch):
             raise Fenced
         run.part.done.append(kept)
         vars(run).update({**arrival(run, step), "began_as": step, "boundary": run.boundary + 1, "started_at": moved[0][0]})
+        self.spent += ctx.used.cost_usd  # the run hears of it when the branch has ended
         self._see(still)
 
     def _kept(self, kept: dict[str, Any] | None, ctx: RunCtx) -> dict[str, Any]:
@@ -298,9 +303,8 @@ class BranchStretch(Stretch):
             "cost_usd": used.cost_usd,
         }
 
-    def _see(self, still: list[Any]) -> bool:
-        """What the run's row says after the commit."""
+    def _see(self, still: list[Any]) -> None:
+        """What the run's row says after the commit that took, or moved, the branch."""
         self.may = bool(still) and bool(still[0][0])
         if still:
-            self.entered.run.cost_usd = still[0][1]
-        return True
+            self.run.cost_usd = still[0][1] + self.spent

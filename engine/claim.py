@@ -124,7 +124,13 @@ _OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {DUE} OR
 _TO_UNDO = _CLAIM.replace("status = 'running'", "status = 'rolling_back'").format(
     which=f"SELECT id AS chosen FROM runs_run WHERE {UNDO_DUE} ORDER BY id <> %(run)s, available_at LIMIT 1"
 )
-_OTHERS_DUE = f"SELECT EXISTS (SELECT FROM runs_run WHERE {DUE})"
+_OTHERS_DUE = f"""
+SELECT EXISTS (SELECT FROM runs_run WHERE {DUE}) OR EXISTS (SELECT FROM runs_run WHERE {UNDO_DUE}) OR EXISTS (
+    SELECT FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND requested = '' AND id <> %s AND EXISTS (
+        SELECT FROM runs_branch WHERE run_id = run.id AND status = 'queued' AND available_at <= holdfast_now()
+    )
+)
+"""
 
 
 class NotTaken(Exception):
@@ -181,7 +187,8 @@ def _loaded(row: Any, rows: list[Any]) -> Taken:
         return claimed, error
 
 
-def others_due() -> bool:
+def others_due(here: uuid.UUID = NOBODY) -> bool:
+    """Whether something is due beside the branches of the run ``here``."""
     with connection.cursor() as cursor:
-        cursor.execute(_OTHERS_DUE)
+        cursor.execute(_OTHERS_DUE, [here])
         return bool(cursor.fetchone()[0])

@@ -156,7 +156,9 @@ def hold(run: Claimed, why: str, **fields: Any) -> bool:
     A branch is put back, and its run held when none of its branches is in a step any more.
     """
     with boundary.fenced(run) as row:
-        if isinstance(row, Branch):
+        if isinstance(row, Branch) and row.requested == Requested.CANCEL:  # what is in doubt stays so
+            ending.fail(row, row.error_here("NotLookedUp", why))
+        elif isinstance(row, Branch):
             moves.move(row, "put_back")
             asked = {"requested": Requested.HOLD, "reason": why, **fields}
             Run.objects.filter(pk=row.run_id, requested=Requested.NOTHING).update(**asked)

@@ -91,5 +91,6 @@ def join(stretch: "Stretch") -> bool:
         change = states.apply(stretch.state, stretch.values, updates)
     except states.StateInvalid as error:
         return endings.fail(run, failure(error, stretch.workflow.find(fanned.part)), ctx)
-    target, run.step = run.step, fanned.part
+    target = run.step
+    run.step = run.began_as = fanned.part
     return stretch.advance(target, Result(), change, ctx)

@@ -1,6 +1,6 @@
 """What a gate step, or an Ask, puts before people."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from approvals.services.opening import Question
@@ -41,8 +41,8 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         return Failure("BadProposal", str(error), "", retryable=False)
 
 
-def questions(asks: Sequence[Ask], values: dict[str, Any]) -> list[Question]:
-    """The questions of a step's Asks, each under a key of its own. Raises StateInvalid."""
+def questions(asks: Sequence[Ask], values: dict[str, Any], steps: Container[str]) -> list[Question]:
+    """The questions of a step's Asks, each under a key of its own. Raises StateInvalid; LookupError for where they lead."""
     taken: set[str] = set()
     found: list[Question] = []
     for number, ask in enumerate(asks, 1):
@@ -50,6 +50,7 @@ def questions(asks: Sequence[Ask], values: dict[str, Any]) -> list[Question]:
         if key in taken:
             raise StateInvalid({"key": f"two Asks have the key {key!r}"})
         taken.add(key)
+        _check_targets(ask, key, steps)
         found.append(
             Question(
                 key=key,
@@ -63,6 +64,17 @@ def questions(asks: Sequence[Ask], values: dict[str, Any]) -> list[Question]:
             )
         )
     return found
+
+
+def _check_targets(ask: Ask, key: str, steps: Container[str]) -> None:
+    """Now, and not when somebody has decided."""
+    wrong = {
+        "on_reject": ask.on_reject not in ("end", "next", "roll_back") and ask.on_reject not in steps,
+        "on_respond": ask.on_respond not in steps if "respond" in ask.verdicts else False,
+        "goto": ask.goto not in (None, "end") and ask.goto not in steps,
+    }
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        raise LookupError(f"Ask {key!r}: {name}={getattr(ask, name)!r} is no step that it can lead to")
 
 
 def _check_fits(action: dict[str, Any] | None, state: State, values: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Sleeping, and waiting for a signal: the run (or branch) lies in the queue, to be taken when its time has come.
 
-``pause`` on its row says for what: ``{"kind": "sleep"}``, or ``{"kind": "signal", "name", "goto", "on_timeout"}`` until the
-signal arrives (services/signals.py) or a worker takes it at its timeout.
+``pause`` on its row says for what: ``{"kind": "sleep", "until"}``, or ``{"kind": "signal", "name", "goto", "on_timeout",
+"until"}`` until the signal arrives (services/signals.py) or a worker takes it at its timeout.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def _sleep(row: Run | Branch, what: Sleep, target: str, fields: dict[str, Any]) 
     now = database_now()
     until = what.until or now + timedelta(seconds=what.seconds or 0)
     slept = journal.Entry(Kind.SLEPT, row.step, row.attempt, "", {"until": until.isoformat(), "goto": target})
-    place = {**arrival(row, target), "pause": {"kind": "sleep"}, "available_at": until}
+    place = {**arrival(row, target), "pause": {"kind": "sleep", "until": until.isoformat()}, "available_at": until}
     moves.move(row, "put_back", slept, **place, **fields)
     if until <= now:
         bell.ring_on_commit(row.run_id)
@@ -57,9 +57,16 @@ def _wait(row: Run | Branch, what: Wait, target: str, fields: dict[str, Any]) ->
         return
     until = FOREVER if what.timeout is None else database_now() + timedelta(seconds=what.timeout)
     detail = {"text": f"waits for the signal “{what.name}”", "until": None if what.timeout is None else until.isoformat()}
-    waits = {"kind": "signal", "name": what.name, "goto": target, "on_timeout": what.on_timeout}
+    waits = {"kind": "signal", "name": what.name, "goto": target, "on_timeout": what.on_timeout, "until": until.isoformat()}
     note = journal.Entry(Kind.NOTE, row.step, None, "", detail)
     moves.move(row, "put_back", note, pause=waits, available_at=until, **fields)
+
+
+def goes_on_at(run: Run) -> datetime:
+    """When a run that is tried again is due: now, or at the end of the pause in which it was ended."""
+    now = database_now()
+    until = (run.pause or {}).get("until")
+    return max(now, datetime.fromisoformat(until)) if until else now
 
 
 def take_kept(row: Run | Branch, name: str) -> bool:

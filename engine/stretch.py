@@ -223,10 +223,11 @@ class Stretch:
         try:
             target = self.target(result.goto)
             change = states.apply(self.state, self.values, result.updates)
-            asked = gates.questions(result.asks, change.values) if result.asks else []
+            asked = gates.questions(result.asks, change.values, self.steps) if result.asks else []
             fanning.check(self.workflow, result.fan_out)
         except (states.StateInvalid, LookupError) as error:
-            kept = {"returned": self._printable(result.updates)} if raised_by and raised_by.is_effect else {}
+            happened = raised_by is not None and raised_by.is_effect
+            kept: dict[str, Any] = {"returned": self._printable(result.updates), "happened": True} if happened else {}
             failed = failure(error, raised_by or self.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:
@@ -240,7 +241,7 @@ class Stretch:
     def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
         """The boundary to the next step."""
         packed = store.pack(
-            step=self.run.step, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
+            step=self.run.began_as, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
             schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
             since=self.since, logs=ctx.logs(),
         )  # fmt: skip
@@ -268,7 +269,7 @@ class Stretch:
         """In the transaction of a boundary that is not the next step's. Returns the row's fields that hold it, if any do."""
         store.write_change(
             self.run, self.workflow.state.schema_version, change, self.since, usage=ctx.used.as_json(), logs=ctx.logs(),
-            started_at=self.run.started_at,
+            started_at=self.run.started_at, step=self.run.began_as,
         )  # fmt: skip
         return {}
 

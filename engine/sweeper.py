@@ -41,8 +41,9 @@ UNION ALL (
     SELECT run.id, due.available_at FROM runs_run AS run CROSS JOIN LATERAL (
         SELECT available_at FROM runs_branch
         WHERE run_id = run.id AND fan_out_id = run.fan_out_id AND status = 'queued' AND available_at <= holdfast_now()
+            AND (run.requested = '' OR doubt_at IS NOT NULL)
         ORDER BY available_at, index LIMIT %(each)s
-    ) AS due WHERE run.status = 'running' AND run.worker IS NULL AND run.requested = ''
+    ) AS due WHERE run.status = 'running' AND run.worker IS NULL AND run.requested IN ('', 'cancel')
 ) ORDER BY available_at LIMIT %(limit)s
 """
 # In fan-out with no branch in a step, and something to be said of that.
@@ -55,7 +56,7 @@ SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND N
                WHERE fan_out_id = run.fan_out_id AND status = 'failed' AND on_failure = 'fail'))
 """
 _TO_TELL = """
-SELECT id FROM runs_run AS run WHERE status = 'running' AND worker IS NULL AND fan_out_id IS NOT NULL AND EXISTS (
+SELECT id FROM runs_run AS run WHERE status IN ('running', 'held') AND worker IS NULL AND fan_out_id IS NOT NULL AND EXISTS (
     SELECT FROM runs_branch WHERE run_id = run.id AND status IN ('succeeded', 'failed') AND told_at IS NULL
 )
 """

@@ -1,5 +1,6 @@
 """Which effects a run has had, and which of them are still to be undone."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ class Doubt:
     at: datetime
     reason: str
     saved: Any
+    happened: bool  # it has: only its result was refused
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,42 @@ class Plan:
 
 
 def make(run: Claimed, workflow: Workflow[Any]) -> Plan:
-    """What is to be undone: each effect that this run executed itself, and that was not compensated yet."""
+    """What is to be undone: each effect that this run executed itself, and that was not compensated yet.
+
+    Raises StepGone where nobody knows any more what a step that it went through was.
+    """
+    for name in _names(run):
+        workflow.find(name)
     events = Event.objects.filter(run_id=run.id, kind=Kind.COMPENSATED).values_list("detail", flat=True)
     undone = {codec.loads(detail)["effect_key"] for detail in events}
     found = {effect.key: effect for effect in (*_of_run(run, workflow), *_of_branches(run, workflow))}  # a part, then all
     effects = sorted((effect for effect in found.values() if effect.key not in undone), key=lambda one: one.order)
     left = list(dict.fromkeys(effect.step.name for effect in effects if effect.step.compensate is None))
     return Plan([effect for effect in effects if effect.step.compensate is not None], left)
+
+
+def count(run_id: uuid.UUID, step: Step) -> int:
+    """How often the run has done the effect, for people who are about to roll it back."""
+    if step.is_branch:
+        return Branch.objects.filter(run=run_id, done__contains=[{"step": step.name}]).count()
+    names = [step.name, *step.was]
+    return Checkpoint.objects.filter(run_id=run_id, step__in=names).values("visit").distinct().count()
+
+
+def _names(run: Claimed) -> set[str]:
+    """The steps that have left something: the run's, and those of its branches."""
+    names = set(Checkpoint.objects.filter(run_id=run.id).exclude(step="").values_list("step", flat=True).distinct())
+    for done in Branch.objects.filter(run=run.id).exclude(done=[]).values_list("done", flat=True).iterator():
+        names |= {kept["step"] for kept in done}
+    return names
+
+
+def _has_happened(run: Claimed, step: str, branch: int | None = None) -> bool:
+    """Whether the step's last failure says so: the state's schema has refused what it returned."""
+    failed = Event.objects.filter(run_id=run.id, kind=Kind.ATTEMPT_FAILED, step=step).order_by("-seq")
+    details = (codec.loads(detail) for detail in failed.values_list("detail", flat=True).iterator())
+    last: dict[str, Any] = next((detail for detail in details if detail.get("branch") == branch), {})
+    return bool(last.get("happened"))
 
 
 def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
@@ -75,7 +106,8 @@ def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
         yield Effect(effects[step], visit_key(run.id, step, visit), seq)
     doubt = (run.pause or {}).get("doubt")
     if doubt is not None and doubt["step"] in effects:
-        why = Doubt(datetime.fromisoformat(doubt["at"]), doubt["reason"], doubt["saved"])
+        happened = _has_happened(run, doubt["step"])
+        why = Doubt(datetime.fromisoformat(doubt["at"]), doubt["reason"], doubt["saved"], happened)
         yield Effect(effects[doubt["step"]], visit_key(run.id, doubt["step"], doubt["visit"]), run.seq, doubt=why)
 
 
@@ -92,8 +124,7 @@ def _of_branches(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
                     key = visit_key(run.id, kept["step"], kept["visit"], name)
                     yield Effect(effects[kept["step"]], key, fan_out.seq, kept["at"], branch, number)
             if branch.doubt_at is not None and branch.step in effects:
-                key, why = (
-                    visit_key(run.id, branch.step, branch.visit, name),
-                    Doubt(branch.doubt_at, branch.doubt_reason, branch.saved),
-                )
+                happened = _has_happened(run, branch.step, branch.index)
+                why = Doubt(branch.doubt_at, branch.doubt_reason, branch.saved, happened)
+                key = visit_key(run.id, branch.step, branch.visit, name)
                 yield Effect(effects[branch.step], key, fan_out.seq, "", branch, len(branch.done), why)

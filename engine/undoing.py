@@ -17,7 +17,8 @@ from engine import boundary, effects, endings, timelimit
 from engine.attempt import call
 from engine.context import RunCtx
 from engine.insisting import insist
-from engine.requests import stop_as_requested
+from engine.requests import stop_as_requested, stop_if_requested
+from engine.services import settling
 from engine.stretch import Stretch
 from engine.undo_plan import Effect, make
 from runs.clock import Now, database_now
@@ -26,6 +27,7 @@ from runs.services import journal, moves
 from workflows import Happened, NotHappened, Partly, Unknown, codec
 from workflows import state as states
 from workflows.attempts import POISON, Failure
+from workflows.errors import StepGone
 from workflows.keys import undo_key
 from workflows.policy import Policy
 
@@ -37,7 +39,11 @@ class Undoing(Stretch):
     """The loop of a run that rolls back. Its row's step, visit and attempt are those of the compensation."""
 
     def go(self) -> None:
-        plan = make(self.run, self.workflow)
+        try:
+            plan = make(self.run, self.workflow)
+        except StepGone as error:
+            endings.hold(self.run, f"{error} Then release the run: what that step did is to be undone.")
+            return
         while plan.ahead:
             if timelimit.is_stopping():
                 endings.put_back(self.run)
@@ -93,6 +99,8 @@ class Undoing(Stretch):
     def _look(self, effect: Effect, seen: states.Change, ctx: RunCtx) -> states.Change | bool | None:
         """Whether an effect in doubt has happened: then with which state; True: it has not, and that is noted."""
         assert effect.doubt is not None
+        if effect.doubt.happened:
+            return seen
         asking = RunCtx(replace(self.run, saved=effect.doubt.saved), key=effect.key)
         asking.given = ctx.given
         in_doubt = replace(self.run, doubt_at=effect.doubt.at, doubt_reason=effect.doubt.reason)
@@ -145,6 +153,7 @@ class Undoing(Stretch):
             at = database_now() + timedelta(seconds=delay)
             fields = {"attempt": row.attempt + 1, "failures": row.failures + 1, "available_at": at}
             moves.move(row, "put_back_undo", entry, **fields, **endings.spend(row, ctx))
+            stop_if_requested(row)
 
     def _failure(self, effect: Effect, failed: Failure, ctx: RunCtx, more: dict[str, Any]) -> journal.Entry:
         detail = {**endings.failure_detail(failed, ctx), **_known(effect), "undoing": True, **more}
@@ -158,6 +167,7 @@ class Undoing(Stretch):
                 moves.record(row, self._failure(effect, failed, ctx, {}))
             open_gates(row, [self._question(effect, ctx, why)])
             moves.move(row, "wait", **endings.spend(row, ctx))
+            stop_if_requested(row)
         return False
 
     def _question(self, effect: Effect, ctx: RunCtx, why: str) -> Question:
@@ -165,7 +175,7 @@ class Undoing(Stretch):
         return Question(
             key=f"{effect.step.name}:undo",
             kind=GateKind.UNDO,
-            title=f"“{effect.step.name}” could not be undone",
+            title=f"Undoing “{effect.step.name}” did not succeed",
             context={
                 "why": why,
                 "tries": self.run.attempt,
@@ -185,6 +195,7 @@ class Undoing(Stretch):
             if row.requested:
                 stop_as_requested(row)
                 return
+            settling.tell_rest(row)
             undone = row.events.filter(kind=Kind.COMPENSATED).count()
             detail = {"status": "rolled_back", "undone": undone, "left": left}
             moves.move(row, "finish_undoing", journal.Entry(Kind.ENDED, detail=detail), pause=None, saved=None)

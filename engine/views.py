@@ -8,8 +8,10 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import format_html
 
 from checkpoints import store
+from engine import undo_plan
 from engine.services import controls, signals, starting
 from runs.access import NotPermitted, may, require
 from runs.models import Branch, Run
@@ -22,6 +24,7 @@ from workflows import state as states
 from workflows.errors import StepGone
 from workflows.steps import Step
 
+GATES = 20  # strips on a run's page; the inbox has all
 CONTROLS = {
     "cancel": controls.cancel,
     "hold": controls.hold,
@@ -187,9 +190,18 @@ def signal_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     try:
         payload = codec.loads(text) if text else None
     except ValueError as error:
-        return _controls_page(request, run, f"Nothing was sent, for the payload is no JSON: {error}", 422)
+        return _not_sent(request, run, f"Nothing was sent, for the payload is no JSON: {error}")
     name = request.POST.get("name", "")
     return _do(request, run, lambda: signals.send(run_id, by=request.user, name=name, payload=payload))
+
+
+def _not_sent(request: HttpRequest, run: Run, text: str) -> HttpResponse:
+    """Said in the dialog, which stays open with what was typed."""
+    if not request.htmx:  # type: ignore[attr-defined]
+        return _controls_page(request, run, text, 422)
+    answer = HttpResponse(format_html('<p class="field-error" role="alert">{}</p>', text), status=422)
+    answer["HX-Retarget"], answer["HX-Reswap"] = "#signal-error", "innerHTML"
+    return answer
 
 
 def _do(request: HttpRequest, run: Run, act: Callable[[], object]) -> HttpResponse:
@@ -213,10 +225,13 @@ def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: in
 
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
-    gates = [(gate, gate.why_not(request.user)) for gate in run.gates.open().select_related("run").order_by("ordinal")]
+    gates = [
+        (gate, gate.why_not(request.user))
+        for gate in run.gates.open().select_related("run", "branch").order_by("opened_at", "ordinal")[:GATES]
+    ]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)
-    steps = [] if run.is_final or run.rolls_back else _steps(run)
+    steps = [] if run.is_final or run.rolls_back or run.requested else _steps(run)
     effects = _effects(run)
     return {
         "run": run,
@@ -228,7 +243,8 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
         and (run.can_retry or (run.can_release and not run.requested and not waits)),
         "signal_names": _signal_names(run),
         "has_effects": bool(effects),
-        "roll_back_text": _roll_back_in_words(effects),
+        "roll_back_text": _roll_back_in_words(run, effects),
+        "retry_text": _retry_in_words(run),
         "steps": steps,
         "next_step": _following(run, steps),
     }
@@ -258,12 +274,27 @@ def _effects(run: Run) -> list[Step]:
     return [step for step in (*workflow.steps.values(), *workflow.branches.values()) if step.is_effect]
 
 
-def _roll_back_in_words(effects: list[Step]) -> str:
-    undone = ", ".join(step.name for step in effects if step.compensate is not None)
-    left = ", ".join(step.name for step in effects if step.compensate is None)
-    text = f"Of what has happened outside, {undone} will be undone, the last one first." if undone else ""
-    text += f" Nobody can undo {left}: it stays as it is." if left else ""
-    return f"{text} What may have happened is looked up first. Where undoing fails, a person is asked.".strip()
+def _roll_back_in_words(run: Run, effects: list[Step]) -> str:
+    happened = {step.name: undo_plan.count(run.pk, step) for step in effects}
+    undone = [f"{happened[step.name]} × {step.name}" for step in effects if step.compensate and happened[step.name]]
+    left = [f"{happened[step.name]} × {step.name}" for step in effects if not step.compensate and happened[step.name]]
+    text = f"{', '.join(undone)} will be undone, the last one first." if undone else "Nothing that could be undone is done yet."
+    text += f" Nobody can undo {', '.join(left)}: it stays as it is." if left else ""
+    return f"{text} What may have happened is looked up first; where undoing fails, a person is asked. This ends the run."
+
+
+def _retry_in_words(run: Run) -> str:
+    if run.parts is None:
+        return (
+            "Finished steps are kept. The failed step runs again with the same idempotency key; if it may have acted, that is "
+            "looked up, or asked of a person, first."
+        )
+    parts = run.parts
+    return (
+        f"{parts['failed']} failed branch{'' if parts['failed'] == 1 else 'es'} tried again, with the same idempotency key; "
+        f"{parts['queued'] + parts['waiting']} that had not ended go on; {parts['succeeded']} finished stay as they are. What "
+        "may have acted is looked up, or asked of a person, first."
+    )
 
 
 def _steps(run: Run) -> list[str]:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.html import format_html
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from engine import health, metrics
@@ -52,7 +53,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if request.path.startswith("/api/"):
         body = {"type": "error", "title": "Something went wrong here", "status": 500, "detail": "It has been logged."}
         return HttpResponse(json.dumps(body), status=500, content_type="application/problem+json")
-    return render(request, "error.html", {"title": "Something went wrong here", "text": "It has been logged."}, status=500)
+    text = "It has been logged."
+    if request.headers.get("HX-Request"):  # a part of a page: not a page inside the page
+        notice = '<p class="notice" data-kind="bad" role="alert">Something went wrong here. {}</p>'
+        return HttpResponse(format_html(notice, text), status=500)
+    return render(request, "error.html", {"title": "Something went wrong here", "text": text}, status=500)
 
 
 @login_required

@@ -28,12 +28,13 @@ def page(fan_out: FanOut, *, status: str = "", after: int = -1, limit: int = PAG
 
 
 def count(runs: list[Run]) -> list[Run]:
-    """The same runs, each knowing its ``parts``: two queries for all of them instead of two for each."""
-    totals = dict(FanOut.objects.filter(pk__in={run.fan_out_id or 0 for run in runs}).values_list("pk", "total"))
+    """The same runs, each knowing its ``parts``: one query for all of them that have any."""
+    totals = {run.fan_out.pk: run.fan_out.total for run in runs if run.fan_out is not None}
     found: dict[int, dict[str, int]] = {
         pk: {"of": total, **dict.fromkeys(map(str, BranchStatus), 0)} for pk, total in totals.items()
     }
-    for pk, status, number in Branch.objects.filter(fan_out__in=totals).values_list("fan_out", "status").annotate(Count("pk")):
+    branches = Branch.objects.filter(fan_out__in=totals).values_list("fan_out", "status").annotate(Count("pk"))
+    for pk, status, number in branches if totals else ():
         found[pk][status] = number
     for run in runs:
         run.parts = found.get(run.fan_out_id) if run.fan_out_id is not None else None
@@ -42,7 +43,8 @@ def count(runs: list[Run]) -> list[Run]:
 
 def as_json(branch: Branch, run: Run, fan_out: FanOut) -> dict[str, Any]:
     """A branch as lists show it: what its steps changed in short, secrets masked; never a state."""
-    put_off = branch.status == BranchStatus.QUEUED and branch.available_at > branch.updated_at + timedelta(seconds=1)
+    is_open = branch.status == BranchStatus.QUEUED and not run.is_final
+    put_off = is_open and branch.available_at > branch.updated_at + timedelta(seconds=1)
     took = branch.finished_at - branch.started_at if branch.finished_at and branch.started_at else None
     return {
         "fan_out": fan_out.seq,
@@ -52,7 +54,7 @@ def as_json(branch: Branch, run: Run, fan_out: FanOut) -> dict[str, Any]:
         "step": branch.step,
         "attempt": branch.attempt,
         "error": branch.error,
-        "waits_for": branch.signal_name or None,
+        "waits_for": branch.signal_name if is_open and branch.signal_name else None,
         "put_off_until": branch.available_at if put_off and not branch.signal_name else None,
         "steps": [done["step"] for done in branch.done],
         "changed": _changed(branch, run),

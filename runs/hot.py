@@ -5,6 +5,7 @@ as Django's own connection would load them.
 """
 
 import re
+import select
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -82,12 +83,24 @@ def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list
 def _results(pgconn: pq.abc.PGconn) -> Iterable[pq.abc.PGresult]:
     """The results up to the pipeline's end; a None stands between any two."""
     while pgconn.status == pq.ConnStatus.OK:
+        _wait(pgconn)
         result = pgconn.get_result()
         if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
             return
         if result is not None:
             yield result
     raise psycopg.OperationalError("the connection was lost")
+
+
+def _wait(pgconn: pq.abc.PGconn) -> None:
+    """Until a result is there. ``get_result`` would wait for it with the GIL held, and stop every other thread with it."""
+    poller: select.poll | None = None
+    while pgconn.is_busy():
+        if poller is None:
+            poller = select.poll()
+            poller.register(pgconn.socket, select.POLLIN)
+        poller.poll()
+        pgconn.consume_input()
 
 
 def _connection() -> psycopg.Connection[Any]:

@@ -54,7 +54,7 @@ MOVES: dict[str, tuple[frozenset[Status], Status]] = {
     "retry": (frozenset({Status.FAILED}), Status.QUEUED),
     "fan_out": (frozenset({Status.RUNNING}), Status.RUNNING),
     "branches_move": (frozenset({Status.WAITING, Status.HELD, Status.FAILED}), Status.RUNNING),
-    "branches_wait": (frozenset({Status.RUNNING, Status.HELD}), Status.WAITING),
+    "branches_wait": (frozenset({Status.RUNNING, Status.HELD, Status.FAILED}), Status.WAITING),
     "join": (frozenset({Status.RUNNING, Status.WAITING, Status.HELD, Status.FAILED}), Status.QUEUED),
     "roll_back": (UNFINISHED - {Status.ROLLING_BACK} | FINAL - {Status.ROLLED_BACK}, Status.ROLLING_BACK),
     "put_back_undo": (frozenset({Status.ROLLING_BACK}), Status.ROLLING_BACK),
@@ -69,5 +69,6 @@ BRANCH_MOVES: dict[str, Move] = {
     "resume": (frozenset({BranchStatus.WAITING}), BranchStatus.QUEUED),
     "finish": (frozenset({BranchStatus.RUNNING, BranchStatus.WAITING}), BranchStatus.SUCCEEDED),
     "fail": (frozenset({BranchStatus.RUNNING, BranchStatus.WAITING, BranchStatus.QUEUED}), BranchStatus.FAILED),
-    "retry": (frozenset({BranchStatus.FAILED, BranchStatus.WAITING}), BranchStatus.QUEUED),
+    "retry": (frozenset({BranchStatus.FAILED}), BranchStatus.QUEUED),
+    "ask_again": (frozenset({BranchStatus.FAILED}), BranchStatus.WAITING),
 }

@@ -35,7 +35,8 @@ def finished_step(
 
     Without ``at`` the statement that stores it adds the time.
     """
-    kept: dict[str, Any] = {"step": row.step, "visit": row.visit, "attempt": row.attempt, **part}
+    step = getattr(row, "began_as", row.step)  # the name that is in the visit's key
+    kept: dict[str, Any] = {"step": step, "visit": row.visit, "attempt": row.attempt, **part}
     if at is not None:
         kept["at"] = at.isoformat()
     if started_at is not None:

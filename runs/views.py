@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, render
 from runs import branches, filters, pages, reading
 from runs.access import may
 from runs.models import FanOut, Run
-from runs.moves import Status
+from runs.moves import BranchStatus, Status
 from workflows import registry
 
 PAGE = 50
@@ -79,7 +79,8 @@ def branch_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     fan_out = branches.fan_out_of(run, whole_number(request.GET.get("fan_out", "")))
     context: dict[str, Any] = {"run": run, "fan_out": fan_out, "here": request.get_full_path()}
     if fan_out is not None:
-        chosen = request.GET.get("status", "failed" if run.status == Status.FAILED else "")
+        has_failed = run.status == Status.FAILED and fan_out.branches.filter(status=BranchStatus.FAILED).exists()
+        chosen = request.GET.get("status", "failed" if has_failed else "")
         first = whole_number(request.GET.get("after", ""))
         rows, after = branches.page(fan_out, status=chosen, after=-1 if first is None else first)
         context |= {
@@ -97,7 +98,7 @@ def branch_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
 
 def _branch_tabs(fan_out: FanOut) -> list[tuple[str, str, int]]:
     count = dict(fan_out.branches.values_list("status").annotate(Count("pk")))
-    words = {"failed": "Failed", "waiting": "Waiting", "running": "Running", "queued": "Not yet", "succeeded": "Done"}
+    words = {"failed": "Failed", "waiting": "Waiting", "running": "Running", "queued": "Queued", "succeeded": "Done"}
     return [("", "All", fan_out.total), *((name, text, count.get(name, 0)) for name, text in words.items())]
 
 

@@ -23,9 +23,7 @@ VERDICTS = {
 def entry_in_words(entry: dict[str, Any]) -> str:
     """One line. What a workflow wrote in it is text like any other: the template escapes it."""
     found = _WORDS.get(entry["kind"])
-    text: str = found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
-    branch = entry["detail"].get("branch")
-    return text if branch is None else f"branch {branch}: {text}"
+    return found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
 
 
 def in_short(value: Any) -> dict[str, Any]:
@@ -55,7 +53,8 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("in_doubt"):
         text += f" · it may have happened: looked up in {words(detail['retry_in'])}"
     elif "retry_in" in detail:
-        text += f" · next try after {words(detail['retry_in'])} (attempt {entry['attempt'] + 1})"
+        when = f"after {words(detail['retry_in'])}" if detail["retry_in"] >= 0.5 else "at once"
+        text += f" · next try {when} (attempt {entry['attempt'] + 1})"
     return text
 
 
@@ -81,7 +80,7 @@ def _saved(detail: dict[str, Any]) -> str:
 def _retried(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("branches"):
         some = ", ".join(str(index) for index in detail["branches"][:10])
-        return f"tried again: branch {some}; what is done stays so"
+        return f"tried again: branch {some}; those that had not started go on, what is done stays so"
     changed = f" with {', '.join(detail['changed'])} changed" if detail.get("changed") else ""
     reason = f": {detail['reason']}" if detail.get("reason") else ""
     return f"tried again{changed}{reason}{_saved(detail)}"
@@ -96,12 +95,13 @@ def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     reason = f" ({detail['reason'][:300]})" if detail.get("reason") else ""
     later = f"; too early to believe, looked up again in {words(detail['asked_again_in'])}" if detail["asked_again_in"] else ""
     said = {"happened": "it had happened, nothing is sent again", "not happened": "it had not happened",
-            "partly": "part of it had happened, the rest is done", "unknown": "nobody can tell"}  # fmt: skip
+            "partly": "part of it had happened, the rest will be done", "unknown": "nobody can tell"}  # fmt: skip
     return f"looked up: {said.get(detail['answer'], detail['answer'])}{reason}{later}"
 
 
 def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
-    return f"waits for {' or '.join(detail['asks'])}: “{detail['title']}”"
+    title = detail["title"]
+    return f"waits for {' or '.join(detail['asks'])}: {title if title.startswith('“') else f'“{title}”'}"
 
 
 def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:
@@ -150,13 +150,13 @@ def _slept(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 def _signal(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     payload = "" if detail["payload"] is None else f" with {codec.dumps(detail['payload']).decode()[:200]}"
     return f"sent the signal “{detail['name']}”{payload}" + (
-        "; kept for the step that will wait for it" if detail.get("kept") else ""
+        "; nobody waits for it now, it is kept" if detail.get("kept") else ""
     )
 
 
 def _compensated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("by_hand"):
-        return "has undone it by hand" + (f": “{detail['comment'][:300]}”" if detail.get("comment") else "")
+        return "undone by hand" + (f": “{detail['comment'][:300]}”" if detail.get("comment") else "")
     result = detail["result"]
     text = result if isinstance(result, str) else codec.dumps(result).decode()
     return "undone" if result is None else f"undone: {text[:300]}"

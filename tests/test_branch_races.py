@@ -208,3 +208,38 @@ def test_settling_twice_at_once_joins_once(make_run, workers, monkeypatch):
     assert Run.objects.get(pk=run.pk).status == "running"
     assert sorted(together(4, lambda number: settling.settle(run.pk))) == [False, False, False, True]
     assert Run.objects.get(pk=run.pk).status == "queued"
+
+
+@pytest.fixture
+def slow_take(db):
+    """Every statement that takes a branch lasts half a second between its snapshot and its commit."""
+    nap = """
+        CREATE OR REPLACE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$;
+        CREATE TRIGGER nap BEFORE UPDATE ON runs_branch FOR EACH ROW
+        WHEN (OLD.status = 'queued' AND NEW.status = 'running') EXECUTE FUNCTION nap()
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(nap)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER nap ON runs_branch; DROP FUNCTION nap()")
+
+
+@pytest.mark.parametrize("asked", ["hold", "cancel", "roll_back"])
+def test_what_was_asked_while_a_branch_is_taken_keeps_its_step_from_starting(sent, people, slow_take, asked):
+    run = sent(size=1)
+
+    def ask():
+        time.sleep(0.2)
+        getattr(controls, asked)(run.pk, by=people.carol)
+        connections.close_all()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    advancing.advance(run.pk)
+    thread.join()
+    run.refresh_from_db()
+    assert calls == ["split"]
+    assert run.status in {"hold": ("held",), "cancel": ("cancelled",), "roll_back": ("rolling_back", "rolled_back")}[asked]
+    assert Branch.objects.get(run=run).status == "queued"

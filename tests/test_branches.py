@@ -6,7 +6,7 @@ from approvals.models import Gate
 from engine import sweeper
 from engine.services import controls, takeover
 from runs.clock import offset_for_tests
-from runs.models import Branch
+from runs.models import Branch, Run
 from tests import part_flows
 from tests.conftest import die, kinds, new_lease
 from tests.flows import calls, script
@@ -362,3 +362,157 @@ def test_ten_thousand_and_one_are_too_many(make_run, worker):
     worker(run)
     run.refresh_from_db()
     assert "at most 10000 were expected" in str(run.events.filter(kind="attempt_failed").first().detail)
+
+
+def test_a_doubt_in_a_run_that_is_to_be_cancelled_is_rung_for(make_run, worker, people, quiet_bells, settling_takes):
+    """Nobody but the sweeper would ever come back to it: the answer is too early to be believed."""
+    script["part"] = lambda state, ctx, arg: Goto("pay_part")
+    script["verify"] = NotHappened()
+    settling_takes(5.0)
+
+    def lose(state, ctx, arg):
+        controls.cancel(run.pk, by=people.alice)
+        raise RuntimeError("the reply was lost")
+
+    script["pay"] = lose
+    run = make_run("t-fan", size=3)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.requested) == ("running", "cancel")
+    quiet_bells.clear()
+    offset_for_tests("6 seconds")
+    try:
+        sweeper.Sweeper().ring()
+        assert quiet_bells == [run.pk]
+        worker()
+    finally:
+        offset_for_tests("")
+    run.refresh_from_db()
+    assert run.status == "cancelled"
+    branch = Branch.objects.get(run=run, index=0)
+    assert (branch.status, branch.error["type"], branch.doubt_at) == ("failed", "Cancelled", None)
+
+
+@pytest.fixture
+def settling_takes(monkeypatch):
+    """The branch effect's ``settle``, in seconds."""
+    step = part_flows.fan.branches["pay_part"]
+    yield lambda seconds: object.__setattr__(step, "settle", seconds)
+    object.__setattr__(step, "settle", 0.0)
+
+
+def test_a_hold_asked_for_while_an_outcome_gate_opens_keeps_the_branch(make_run, worker, people, answer, monkeypatch):
+    from engine import effects
+
+    script["part"] = lambda state, ctx, arg: Goto("pay_part")
+    run = make_run("t-fan", size=1)
+    real = effects.outcome_question
+
+    def asked_to_hold(*args):
+        controls.hold(run.pk, by=people.alice)
+        return real(*args)
+
+    def lose(state, ctx, arg):
+        if ctx.attempt == 1:
+            raise RuntimeError("the reply was lost")
+
+    script["pay"] = lose
+    monkeypatch.setattr(effects, "outcome_question", asked_to_hold)
+    worker(run)
+    monkeypatch.undo()
+    run.refresh_from_db()
+    assert (run.status, Branch.objects.get(run=run).status) == ("held", "queued")
+    controls.release(run.pk, by=people.alice)
+    worker(run)
+    answer(Gate.objects.get(run=run), "alice", "not_happened")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_fan_out_that_waits_beyond_its_deadline_fails_and_is_retried(make_run, worker, people, answer):
+    script["part"] = part_flows.ask_in_branch
+    run = make_run("t-fan", size=2)
+    worker(run)
+    Run.objects.filter(pk=run.pk).update(deadline_at="2020-01-01T00:00Z")
+    sweeper.Sweeper().end_overdue()
+    run.refresh_from_db()
+    assert (run.status, run.error["type"]) == ("failed", "DeadlinePassed")
+    controls.retry(run.pk, by=people.alice)
+    run.refresh_from_db()
+    assert run.status == "waiting"
+    answer(Gate.objects.get(run=run), "bob", "approve")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_fan_out_whose_deadline_passes_starts_no_other_branch(make_run, worker):
+    def late(state, ctx, arg):
+        Run.objects.filter(pk=run.pk).update(deadline_at="2020-01-01T00:00Z")
+
+    script["part"] = late
+    run = make_run("t-fan", size=3)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.error["type"], calls) == ("failed", "DeadlinePassed", ["split", "part 0"])
+
+
+def test_a_limit_holds_the_fan_out_and_a_release_allows_as_much_again(make_run, worker, people, monkeypatch):
+    monkeypatch.setattr(part_flows.fan, "max_steps", 4)
+    rounds: list[int] = []
+
+    def around(state, ctx, arg):
+        rounds.append(1)
+        return Goto("part", found=["round"]) if len(state.found) < 5 else {"total": 1}
+
+    script["part"] = around
+    run = make_run("t-fan", size=1)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.limit, len(rounds)) == ("held", "max_steps", 4)
+    controls.release(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_cost_limit_is_looked_at_between_branches(make_run, worker, people, monkeypatch):
+    monkeypatch.setattr(part_flows.fan, "max_cost_usd", 0.02)
+
+    def tell(state, ctx, arg):
+        sweeper.Sweeper().tell()
+
+    script["part"] = tell
+    run = make_run("t-fan", size=6)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.limit) == ("held", "max_cost_usd")
+    assert 2 <= calls.count("part 0") + calls.count("part 1") + calls.count("part 2") <= 4
+    monkeypatch.undo()
+    controls.release(run.pk, by=people.alice)
+    Run.objects.filter(pk=run.pk).update(cost_allowed=10)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, float(run.cost_usd)) == ("succeeded", 0.06)
+
+
+def test_two_fan_outs_of_one_run_keep_apart(make_run, worker, monkeypatch):
+    """The join sends out again: keys, slots and ctx.branches are each fan-out's own."""
+    from workflows import FanOut
+
+    real = part_flows.fan.steps["join"].function
+    object.__setattr__(
+        part_flows.fan.steps["join"],
+        "function",
+        lambda state, ctx: FanOut("pay_part", [7, 8]) if len(state.found) < 4 else real(state, ctx),
+    )
+    try:
+        run = make_run("t-fan", size=3)
+        worker(run)
+    finally:
+        object.__setattr__(part_flows.fan.steps["join"], "function", real)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+    assert run.fan_outs.count() == 2
+    assert run.checkpoints.order_by("-seq").first().values()["found"] == ["r0", "r1", "r2", "paid 7", "paid 8"]

@@ -80,7 +80,7 @@ def test_a_gate_says_which_branch_it_is_about(as_, fanned):
     gate = Gate.objects.get(run=fanned)
     assert as_("bob").get(f"/api/gates/{gate.pk}").json()["branch"] == 1
     page = as_("bob").get(f"/gates/{gate.pk}/").content.decode()
-    assert "branch 1, given" in page
+    assert "Branch 1 of 5, given" in page
     assert "This branch ends without a result. The others go on." in page
     assert "“further” runs next" in page
 
@@ -150,8 +150,8 @@ def test_the_button_is_for_admins_and_the_undo_gate_for_operators(as_, make_run,
     worker(run)
     assert "Roll back" not in as_("alice").get(f"/runs/{run.pk}/controls/").content.decode()
     page = as_("carol").get(f"/runs/{run.pk}/controls/").content.decode()
-    assert "book, charge, ship will be undone" in page
-    assert "Nobody can undo mail" in page
+    assert "1 × book, 1 × charge will be undone" in page
+    assert "Nobody can undo 1 × mail" in page
     answer = as_("carol").post(f"/runs/{run.pk}/controls/roll-back/", {"reason": "no", "seq": run.seq + 100})
     assert answer.status_code == 302
     script["undo charge"] = broken
@@ -159,7 +159,7 @@ def test_the_button_is_for_admins_and_the_undo_gate_for_operators(as_, make_run,
         worker(run)
     gate = Gate.objects.get(run=run)
     page = as_("alice").get(f"/gates/{gate.pk}/").content.decode()
-    assert "“charge” could not be undone" in page
+    assert "Undoing “charge” did not succeed" in page
     assert "I have undone it by hand" in page
     assert "RuntimeError: closed" in page
     assert "I have undone it by hand" not in as_("bob").get(f"/gates/{gate.pk}/").content.decode()
@@ -193,3 +193,30 @@ def test_changes_are_refused_while_branches_see_the_state(as_, make_run, worker,
     answer = post(as_("alice"), f"/api/runs/{run.pk}/release", {"changes": {"amount": 3}})
     assert (answer.status_code, "branches" in answer.content.decode()) == (422, True)
     assert post(as_("alice"), f"/api/runs/{run.pk}/release", {}).status_code == 202
+
+
+def test_an_undo_gate_of_a_branchs_effect_has_a_page(as_, make_run, worker, people):
+    def broken(state, ctx):
+        raise RuntimeError("closed")
+
+    run = make_run("t-saga", size=2)
+    worker(run)
+    controls.roll_back(run.pk, by=people.carol)
+    script["undo ship"] = broken
+    for _ in range(3):
+        worker(run)
+    gate = Gate.objects.get(run=run)
+    page = as_("alice").get(f"/gates/{gate.pk}/")
+    assert (page.status_code, "in branch 1" in page.content.decode()) == (200, True)
+    assert as_("alice").get(f"/api/gates/{gate.pk}").json()["branch"] == 1
+    assert "branch 1" in as_("alice").get("/gates/").content.decode()
+    assert "Undone so far" in as_("alice").get(f"/runs/{run.pk}/").content.decode()
+
+
+def test_an_error_in_a_part_of_a_page_is_no_page_in_the_page(as_, make_run, monkeypatch):
+    run = make_run("t-line")
+    client = as_("alice")
+    client.raise_request_exception = False
+    monkeypatch.setattr("runs.branches.fan_out_of", lambda *args: 1 / 0)
+    answer = client.get(f"/runs/{run.pk}/branches/", headers={"HX-Request": "true"})
+    assert (answer.status_code, "<html" in answer.content.decode()) == (500, False)

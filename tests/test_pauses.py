@@ -37,7 +37,8 @@ def test_a_sleeping_run_is_in_nobodys_hands_and_goes_on_when_its_time_has_come(m
     run = make_run("t-pausing", size=3)
     worker(run)
     run.refresh_from_db()
-    assert (run.status, run.step, run.worker, run.pause) == ("queued", "poll", None, {"kind": "sleep"})
+    assert (run.status, run.step, run.worker, run.pause) == ("queued", "poll", None, run.pause)
+    assert run.pause["kind"] == "sleep"
     assert 3590 < (run.available_at - run.updated_at).total_seconds() < 3610
     quiet_bells.clear()
     assert sweeper.Sweeper().ring() == 0
@@ -143,6 +144,21 @@ def test_a_held_run_takes_its_signal_and_goes_on_when_it_is_released(make_run, w
     run.refresh_from_db()
     assert (run.status, run.step) == ("held", "went")
     controls.release(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_wait_that_a_deadline_ended_goes_on_waiting_after_a_retry(make_run, worker, people):
+    run = make_run("t-wait", size=0)
+    worker(run)
+    Run.objects.filter(pk=run.pk).update(deadline_at="2020-01-01T00:00Z")
+    sweeper.Sweeper().end_overdue()
+    controls.retry(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, run.signal_name) == ("queued", "go")
+    signals.send(run.pk, by=people.alice, name="go", payload=1)
     worker(run)
     run.refresh_from_db()
     assert run.status == "succeeded"

@@ -168,6 +168,7 @@ def check_verdicts(verdicts: Sequence[str]) -> None:
 
 def check_name(name: object) -> str:
     """Raises ValueError for what is no signal's name."""
-    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or "\0" in name:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT:
         raise ValueError(f"a signal's name is text of 1 to {NAME_LIMIT} characters, not {str(name)[:100]!r}")
+    codec.check_text(name)
     return name

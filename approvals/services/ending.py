@@ -8,7 +8,7 @@ from approvals.services.withdrawing import withdraw_all
 from runs import bell
 from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
-from runs.moves import Requested
+from runs.moves import Requested, Status
 from runs.services import journal, moves
 from workflows import registry
 
@@ -56,12 +56,17 @@ def roll_back(run: Run, *, by: str, reason: str) -> None:
     moves.poke_on_commit(run)
 
 
-def begin_roll_back(run: Run, *, by: str, reason: str, **fields: Any) -> None:
-    """From now on its effects are undone, the last one first (engine/undoing.py). What is in doubt is looked up then."""
+def begin_roll_back(run: Run, *, by: str, reason: str, stays_held: bool = False, **fields: Any) -> None:
+    """From now on its effects are undone, the last one first (engine/undoing.py). What is in doubt is looked up then.
+
+    ``stays_held``: a decision led here, and decisions go on while a run is held, the run does not.
+    """
     doubt_at = fields.pop("doubt_at", run.doubt_at)
     fields.pop("doubt_reason", None)
     doubt = None
-    if doubt_at is not None and run.fan_out_id is None:
+    if run.rolls_back_from is not None:  # once more: what was in doubt then is so still
+        doubt = (run.pause or {}).get("doubt")
+    elif doubt_at is not None and run.fan_out_id is None:
         at = database_now() if isinstance(doubt_at, Now) else doubt_at
         doubt = {"step": run.step, "visit": run.visit, "at": at.isoformat(), "reason": run.doubt_reason, "saved": run.saved}
     withdraw_all(run, by=by or "holdfast", reason="the run is rolled back")
@@ -78,6 +83,11 @@ def begin_roll_back(run: Run, *, by: str, reason: str, **fields: Any) -> None:
         "doubt_reason": "",
     }
     begun |= {"reason": reason, "rolls_back_from": F("seq"), "available_at": Now(), "limit": ""}
+    if stays_held and run.status == Status.HELD:
+        moves.record(run, began)
+        Run.objects.filter(pk=run.pk).update(**{**fields, **begun}, boundary=F("boundary") + 1, updated_at=Now())
+        moves.poke_on_commit(run)
+        return
     moves.move(run, "roll_back", began, **{**fields, **begun})
     bell.ring_on_commit(run.pk)
 

@@ -67,7 +67,10 @@ def _roll_back(row: Run | Branch, *, by: str, reason: str) -> None:
     if isinstance(row, Branch):
         ending.reject(row, by=by, reason=reason)
         row = row.run
-    ending.roll_back(row, by=by, reason=reason)
+    if row.status == Status.HELD:
+        ending.begin_roll_back(row, by=by, reason=reason, stays_held=True)
+    else:
+        ending.roll_back(row, by=by, reason=reason)
 
 
 def fail(row: Run | Branch, message: str, *, by: str, comment: str = "") -> None:
@@ -117,7 +120,7 @@ def _settle_effect(row: Run | Branch, gate: Gate, decision: Decision) -> None:
 def _settle_undo(run: Run, gate: Gate, decision: Decision) -> None:
     """An undo gate: the compensation is tried again, or was done by hand, or the run ends with it undone."""
     if decision.verdict == Verdict.FAIL:
-        error = run.error_here("NotUndone", f"{gate.title}: {decision.by_name} ended the roll back")
+        error = run.error_here("NotUndone", f"{gate.title}: {decision.by_name} ended the roll back{_before(run)}")
         ending.fail(run, error, by=decision.by_name, reason=decision.comment)
         return
     if decision.verdict == Verdict.DONE_BY_HAND:
@@ -132,6 +135,11 @@ def _settle_undo(run: Run, gate: Gate, decision: Decision) -> None:
         return
     moves.move(run, "go_on_undoing", **fields)
     bell.ring_on_commit(run.pk)
+
+
+def _before(run: Run) -> str:
+    """The error for which it was rolled back, so that it is not forgotten."""
+    return f" (before: {run.error['type']}: {run.error['message']})"[:500] if run.error else ""
 
 
 def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, joined: bool = False) -> None:

@@ -3,9 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
-from approvals.models import Gate, GateStatus
+from django.db.models import F
+
+from approvals.models import Gate, GateKind, GateStatus
 from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
+from runs.moves import BranchStatus
 from runs.services import journal, moves
 
 
@@ -23,11 +26,17 @@ def withdraw_all(run: Run, *, by: str, reason: str) -> int:
 
 
 def reopen(branch: Branch) -> None:
-    """Ask again what was withdrawn when the branch's run failed; the clock begins anew. Its step is not run again."""
-    gates = Gate.objects.filter(branch=branch, visit=branch.visit, status=GateStatus.WITHDRAWN).order_by("ordinal")
-    for gate in gates:
+    """Ask again what the branch's step has asked, for the run is tried again; the clock begins anew, earlier votes are void."""
+    if branch.status == BranchStatus.FAILED:
+        fields = {"error": None, "told_at": None, "attempt": branch.attempt + 1}
+        moves.move(branch, "ask_again", **fields)
+    asked = Gate.objects.filter(branch=branch, visit=branch.visit, kind=GateKind.APPROVAL).exclude(status=GateStatus.OPEN)
+    for gate in asked.order_by("ordinal"):
+        gate.decisions.filter(voided_at=None).update(voided_at=Now())
         timeout = gate.policy["timeout"]
         due_at = None if timeout is None else database_now() + timedelta(seconds=timeout)
-        Gate.objects.filter(pk=gate.pk).update(status=GateStatus.OPEN, final_at=None, due_at=due_at)
+        Gate.objects.filter(pk=gate.pk).update(
+            status=GateStatus.OPEN, final_at=None, due_at=due_at, outcome_verdict="", outcome_by="", version=F("version") + 1
+        )
         detail = {"gate": str(gate.id), "title": gate.title, "due_at": due_at.isoformat() if due_at else None}
         moves.record(branch, journal.Entry(Kind.GATE_REOPENED, gate.step, branch.attempt, "", detail))

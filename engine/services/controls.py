@@ -7,17 +7,18 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Max
 
 from approvals.services import ending
 from approvals.services.withdrawing import reopen, withdraw_all
 from checkpoints import store, totals
+from engine.pausing import goes_on_at
 from engine.services import settling
 from engine.services.starting import InputInvalid, check_reason, deadline_from_now
 from runs import bell
 from runs.access import require
 from runs.clock import Now
-from runs.models import Branch, FanOut, Kind, Run
+from runs.models import Branch, FanOut, Kind, Run, Signal
 from runs.moves import BRANCH_MOVES, BranchStatus, Requested, Status
 from runs.services import journal, moves
 from workflows import registry
@@ -42,6 +43,7 @@ def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) ->
         raise moves.MoveRefused(run, "cancel")
     if run.status == Status.RUNNING:
         return _request(run, Requested.CANCEL, by, reason)
+    settling.tell_rest(run)
     withdraw_all(run, by=by.get_username(), reason="the run was cancelled")
     detail = {"reason": reason}
     cancelled = journal.Entry(Kind.CANCELLED, run.step, None, by.get_username(), detail)
@@ -81,7 +83,7 @@ def release(
         detail["changed"] = sorted(changes)
     entry = journal.Entry(Kind.RELEASED, run.step, None, by.get_username(), detail)
     if run.requested == Requested.HOLD:
-        Run.objects.filter(pk=run.pk).update(requested=Requested.NOTHING)
+        Run.objects.filter(pk=run.pk).update(requested=Requested.NOTHING, limit="")
         journal.record(run.pk, entry)
         moves.poke_on_commit(run)
         run.refresh_from_db()
@@ -122,14 +124,21 @@ def retry(
         _change_state(run, changes)
         if registry.version(run.workflow, run.version).is_effect(run.step):
             place = {"visit": run.visit + 1, "attempt": 1, "saved": None}
+            _move_along(run)
     detail = {"reason": reason, "changed": sorted(changes or {}), "saved": saved.as_json()}
     entry = journal.Entry(Kind.RETRIED, run.step, place["attempt"], by.get_username(), detail)
     moves.move(
-        run, "retry", entry, error=None, reason="", failures=0, losses=0, available_at=Now(),
+        run, "retry", entry, error=None, reason="", failures=0, losses=0, available_at=goes_on_at(run),
         deadline_at=deadline_from_now(run), **place, **saved.added(),
     )  # fmt: skip
     bell.ring_on_commit(run.pk)
     return run
+
+
+def _move_along(run: Run) -> None:
+    """What the step read in its old visit it reads in the new one too: the branches that it joins, and its signal."""
+    FanOut.objects.filter(run=run, join_visit=run.visit).update(join_visit=run.visit + 1)
+    Signal.objects.filter(run=run, visit=run.visit, branch=None).update(visit=run.visit + 1)
 
 
 def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | None) -> Run:
@@ -141,17 +150,17 @@ def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | No
         FanOut.objects.filter(pk=run.fan_out.pk).update(all_told=False)
     failed = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.FAILED)
     indexes = list(failed.order_by("index").values_list("index", flat=True))
-    waiting = Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.WAITING)
-    for branch in list(waiting.order_by("pk")):
+    for branch in Branch.objects.filter(fan_out=run.fan_out_id, status__in=(BranchStatus.WAITING, BranchStatus.FAILED)):
         branch.run = run
-        reopen(branch)
+        if branch.status == BranchStatus.WAITING or branch.has_asked:  # its step is done, and not run again
+            reopen(branch)
     failed.update(
         status=BRANCH_MOVES["retry"][1], attempt=F("attempt") + 1, failures=0, losses=0, error=None, told_at=None,
         finished_at=None, available_at=Now(), updated_at=Now(), boundary=F("boundary") + 1,
     )  # fmt: skip
     detail = {"reason": reason, "changed": [], "branches": indexes[:100]}
     moves.record(run, journal.Entry(Kind.RETRIED, run.step, None, by.get_username(), detail))
-    Run.objects.filter(pk=run.pk).update(error=None, reason="", deadline_at=deadline_from_now(run))
+    Run.objects.filter(pk=run.pk).update(error=None, reason="", losses=0, failures=0, deadline_at=deadline_from_now(run))
     run.refresh_from_db()
     settling.settle_locked(run)
     bell.ring_on_commit(run.pk)
@@ -229,7 +238,8 @@ def _raised(run: Run) -> dict[str, Any]:
         return {}
     workflow = registry.version(run.workflow, run.version)
     if run.limit == "max_steps":
-        return {"steps_allowed": run.visit - 1 + workflow.max_steps}
+        farthest = run.branches.filter(fan_out=run.fan_out_id).aggregate(most=Max("visit"))["most"] if run.fan_out_id else None
+        return {"steps_allowed": max(run.visit, farthest or 0) - 1 + workflow.max_steps}
     return {"cost_allowed": run.cost_usd + Decimal(str(workflow.max_cost_usd or 0))}
 
 

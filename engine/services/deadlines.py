@@ -6,6 +6,7 @@ from django.db import transaction
 
 from approvals.services import ending
 from engine.requests import DEADLINE_PASSED
+from engine.services import settling
 from runs.models import Run
 from runs.services import moves
 
@@ -16,5 +17,6 @@ def end_overdue(run_id: uuid.UUID) -> bool:
     run = moves.lock(run_id)
     if not Run.objects.overdue().filter(pk=run.pk).exists():
         return False
+    settling.tell_rest(run)
     ending.fail(run, run.error_here(DEADLINE_PASSED.type, DEADLINE_PASSED.message), by="policy")
     return True

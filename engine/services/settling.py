@@ -51,13 +51,14 @@ def settle_locked(run: Run) -> bool:
         _fail(run, failed)
         return True
     if run.deadline_at is not None and run.deadline_at <= database_now():
-        tell(run)
+        tell_rest(run)
         ending.fail(run, run.error_here(DEADLINE_PASSED.type, DEADLINE_PASSED.message), by="policy")
         return True
     statuses = set(branches.open().values_list("status", flat=True).distinct())
     if BranchStatus.QUEUED in statuses:
         return run.status != Status.RUNNING and bool(moves.move(run, "branches_move"))
     if BranchStatus.WAITING in statuses:
+        tell(run)
         return run.status != Status.WAITING and bool(moves.move(run, "branches_wait"))
     tell(run, last=True)
     moves.move(run, "join", available_at=Now())
@@ -70,13 +71,13 @@ def _stop(run: Run, branches: Any) -> bool:
     in_doubt = branches.filter(status=BranchStatus.QUEUED, doubt_at__isnull=False)
     if run.requested == Requested.CANCEL and in_doubt.exists():
         return False
-    tell(run)
+    tell(run) if run.requested == Requested.HOLD else tell_rest(run)
     stop_as_requested(run)
     return True
 
 
 def _fail(run: Run, failed: Branch) -> None:
-    tell(run)
+    tell_rest(run)
     error: dict[str, Any] = failed.error or {}
     if error.get("type") == ending.REJECTED:
         ending.reject(run, by="", reason=str(error["message"]))
@@ -87,12 +88,18 @@ def _fail(run: Run, failed: Branch) -> None:
 
 @transaction.atomic
 def hold(run_id: uuid.UUID, why: str) -> None:
-    """Ask for a hold, which is honoured when no branch is in a step any more."""
+    """Ask for a hold, which is honoured when no branch is in a step any more. A cancel, or another hold, comes first."""
     run = moves.lock(run_id)
-    if run.is_fanned_out and not run.requested:
+    if not run.is_fanned_out:
+        return
+    if run.requested == Requested.CANCEL:
+        for branch in Branch.objects.filter(fan_out=run.fan_out_id, status=BranchStatus.QUEUED, doubt_at__isnull=False):
+            branch.run = run
+            ending.fail(branch, branch.error_here("NotLookedUp", why))
+    elif not run.requested:
         Run.objects.filter(pk=run.pk).update(requested=Requested.HOLD, reason=why)
         run.refresh_from_db()
-        settle_locked(run)
+    settle_locked(run)
 
 
 @transaction.atomic
@@ -131,9 +138,23 @@ def tell(run: Run, *, last: bool = False) -> bool:
         FanOut.objects.filter(pk=run.fan_out.pk).update(all_told=True)
     else:
         mark_told(Branch.objects.filter(pk__in=[branch.pk for branch in ended]), seq)
-    Run.objects.filter(pk=run.pk).update(**{name: F(name) + value for name, value in usage.items()})
+    _add_usage(run, usage)
     moves.poke_on_commit(run)
     return True
+
+
+def _add_usage(run: Run, usage: dict[str, Any]) -> None:
+    Run.objects.filter(pk=run.pk).update(**{name: F(name) + value for name, value in usage.items()})
+
+
+def tell_rest(run: Run) -> None:
+    """What is still to be told of a run that ends in its fan-out: unfinished branches may have used something too."""
+    if run.fan_out is None or run.fan_out.all_told:
+        return
+    tell(run)
+    unfinished = Branch.objects.filter(fan_out=run.fan_out).annotate(steps=_Length("done")).filter(steps__gt=F("told_steps"))
+    _add_usage(run, _usage(list(unfinished.only("done", "told_steps"))))
+    unfinished.update(told_steps=_Length("done"))
 
 
 def mark_told(branches: Any, seq: int) -> None:

@@ -60,7 +60,7 @@ def take_over(run_id: uuid.UUID, worker: int, claim: int, branch_id: int | None 
     transaction.on_commit(metrics.count_lease_loss, robust=True)
     if isinstance(row, Branch):
         transaction.on_commit(lambda: settling.settle(run_id), robust=True)
-    if run.rolls_back:
+    if run.rolls_back and isinstance(row, Run):
         _take_over_undo(run)
     else:
         _take_over(row, run)
@@ -73,12 +73,13 @@ def _take_over(row: Run | Branch, run: Run) -> None:
     # else the database took the worker along
     charged = (began or in_doubt) and (row.step_started_at or row.updated_at) > _up_since()
     losses = row.losses + charged
-    acts = _is_effect(row, run)
+    acts = _is_effect(row, run) and not row.signal_name  # one that waits has done what it does
     saved = totals.spared(run) if isinstance(row, Run) else None
     detail = {"in_flight": began, "losses": losses, **({"saved": saved.as_json()} if saved else {})}
     entry = journal.Entry(Kind.WORKER_LOST, row.step, row.attempt, "holdfast", detail, row.step_started_at)
     fields: dict[str, Any] = {"available_at": Now(), "losses": losses, **(saved.added() if saved else {})}
-    doubt: dict[str, Any] = {"doubt_at": Now(), "doubt_reason": "its worker was lost"} if acts or isinstance(row, Run) else {}
+    may_have_acted = acts or (isinstance(row, Run) and not row.signal_name)
+    doubt: dict[str, Any] = {"doubt_at": Now(), "doubt_reason": "its worker was lost"} if may_have_acted else {}
     if losses >= POISON:
         text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"
         ending.fail(row, row.error_here("Poison", text), entry, **doubt)
@@ -120,7 +121,7 @@ def _is_effect(row: Run | Branch, run: Run) -> bool:
     try:
         return registry.version(run.workflow, run.version).is_effect(row.step)
     except (registry.WorkflowUnknown, StepGone):
-        return False
+        return True  # for all that this process knows
 
 
 def _up_since() -> datetime:

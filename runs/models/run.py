@@ -37,7 +37,7 @@ class RunQuerySet(models.QuerySet["Run"]):
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""
         held = WorkflowHold.objects.open().filter(workflow=models.OuterRef("workflow"))
-        runs = self.defer("input", "saved", "digest").select_related("created_by")
+        runs = self.defer("input", "saved", "digest").select_related("created_by", "fan_out")
         return runs.annotate(held_with_workflow=models.Exists(held))
 
 
@@ -145,6 +145,11 @@ class Run(Carried):
         """Whether it goes on by itself, later: after a failed attempt, a sleep, or a signal."""
         put_off = self.status == Status.QUEUED or (self.status == Status.ROLLING_BACK and self.worker is None)
         return put_off and self.available_at > self.updated_at + timedelta(seconds=1)
+
+    @cached_property
+    def undone(self) -> int:
+        """How many of its effects are undone."""
+        return self.events.filter(kind="compensated").count()
 
     @property
     def since(self) -> datetime:

@@ -66,7 +66,7 @@ def _move_run(run: Run, name: str, changes: dict[str, Any]) -> int:
     allowed, to = MOVES[name]
     if name != "advance":  # it leaves its worker's hands
         changes.update(worker=None, step_started_at=None)
-    if to in FINAL or to in (Status.HELD, Status.ROLLING_BACK):
+    if to in FINAL or to == Status.HELD or name == "roll_back":
         changes.setdefault("requested", Requested.NOTHING)
     changes["finished_at"] = Now() if to in FINAL else None
     return Run.objects.filter(pk=run.pk, status__in=allowed).update(status=to, **changes)

@@ -99,6 +99,12 @@ def took_seconds(seconds: float) -> str:
 
 
 @register.filter
+def is_of_the_run(kind: str) -> bool:
+    """Whether an entry of that kind is about the run, and not about the step where it happens to stand."""
+    return kind in ("held", "released", "retried", "cancelled", "ended")
+
+
+@register.filter
 def entry_mark(kind: str) -> str:
     return ENTRY_MARKS.get(kind, "·")
 

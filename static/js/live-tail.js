@@ -45,6 +45,13 @@ function runMoved() {
   dialog.addEventListener("toggle", ({ newState }) => { if (newState === "closed") runMoved(); }, { once: true });
 }
 
+// Gates and signals come and go while the status stays: in a fan-out, or while the run is held.
+const MOVES_CONTROLS = /data-kind="(gate_opened|gate_reopened|gate_withdrawn|decided|signal|slept|branch|fan_out|note)"/;
+let moving = null;
+function runMovedSoon() {
+  moving ??= setTimeout(() => { moving = null; runMoved(); }, 300);
+}
+
 document.addEventListener("htmx:before:ws:message", (event) => {
   heard = Date.now();
   asOf = new Date().toLocaleTimeString();
@@ -56,6 +63,7 @@ document.addEventListener("htmx:before:ws:message", (event) => {
     const before = element.dataset.status;
     element.dataset.status = message.status;
     if (before !== undefined && before !== message.status) setTimeout(runMoved);
+    else if (MOVES_CONTROLS.test(message.content ?? "")) runMovedSoon();
   }
   if (message.seq !== undefined) element.dataset.after = message.seq;
   document.dispatchEvent(new CustomEvent("holdfast:message", { detail: message }));

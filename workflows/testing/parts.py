@@ -129,7 +129,7 @@ def _undo(player: "Player[Any]", done: Done) -> bool:
 
 def _asked(player: "Player[Any]", step: Step) -> str | None:
     """What a person says at the undo gate; None: nobody does, or the roll back ends there."""
-    answer = player.answer(f"{step.name}:undo", f"“{step.name}” could not be undone")
+    answer = player.answer(f"{step.name}:undo", f"Undoing “{step.name}” did not succeed")
     if answer is not None and answer.verdict == "fail":
         player.end("failed", Failure("NotUndone", answer.comment, "", retryable=False))
         return None
