@@ -26,13 +26,15 @@ from tests.stack import Stack, processes_of
 
 AT_ONCE = 14  # unfinished runs
 SETTLE = 120.0  # seconds for everything to end once nothing is killed any more
-FINAL = {"succeeded", "failed", "rejected", "cancelled"}
+FINAL = {"succeeded", "failed", "rejected", "cancelled", "rolled_back"}
 UNTOLD = {"Poison", "OutcomeUnknown"}  # a run that failed with these does not say whether its effect happened
 BLOWS = {"pool child": 12, "worker": 4, "Redis": 2, "PostgreSQL": 1}  # how often each, of 19
 HOLDERS = """
 SELECT split_part(a.application_name, ' ', 3)::int, r.id::text FROM pg_stat_activity a
 LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory'
-LEFT JOIN runs_run r ON r.worker = ((l.classid::bigint << 32) | l.objid::bigint) AND r.status = 'running'
+LEFT JOIN (
+    SELECT id, worker FROM runs_run UNION ALL SELECT run_id, worker FROM runs_branch WHERE status = 'running'
+) AS r ON r.worker = ((l.classid::bigint << 32) | l.objid::bigint)
 WHERE a.application_name LIKE 'holdfast lease %'
 """
 
@@ -46,6 +48,18 @@ class Started:
     kills: list[float] = field(default_factory=list)
     found: dict[str, Any] = field(default_factory=dict)
     journal: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_over(self) -> bool:
+        """A refund that is to be returned is over when it was rolled back."""
+        status = self.found.get("status")
+        return status in FINAL and (self.kind != "returned" or status not in ("failed", "succeeded"))
+
+    @property
+    def receipts(self) -> list[str]:
+        """Of what it has paid, by its journal."""
+        paid = [entry["detail"] for entry in self.journal if entry["kind"] == "checkpoint" and entry["step"] == "pay"]
+        return [detail["changed"]["receipt"]["to"] for detail in paid if "receipt" in detail["changed"]]
 
 
 def _seconds(text: str) -> float:
@@ -80,28 +94,32 @@ class Soak:
             self.answer_gates()
             for run in self.unfinished():
                 self.runs[run].found = self.get(f"/api/runs/{run}")
+                if self.runs[run].kind == "returned" and self.runs[run].found["status"] == "failed":
+                    self.stack.api("carol").post(f"/api/runs/{run}/roll-back", json={"reason": "the soak"})
         time.sleep(0.1)
 
     def unfinished(self) -> list[str]:
-        return [run for run, started in self.runs.items() if started.found.get("status") not in FINAL]
+        return [run for run, started in self.runs.items() if not started.is_over]
 
     def get(self, path: str, **parameters: Any) -> Any:
         return self.stack.api("alice").get(path, params=parameters).raise_for_status().json()
 
     def new_run(self, name: str) -> tuple[dict[str, Any], Started]:
-        kind = self.dice.choice(["refund", "refund", "large refund", "contacts", "letter", "research"])
+        kind = self.dice.choice(["refund", "returned", "large refund", "contacts", "letter", "research"])
         pick, effects = self.dice.choice, [name]
         amount, reason = (600, "") if kind == "large refund" else (60, "The lid was broken on arrival.")  # 600 needs a gate
         given: dict[str, Any] = {"order": name, "unreliable": pick([0, 1]), "amount": amount, "reason": reason}
+        given["bounces"] = kind == "returned"
         if kind == "contacts":
-            effects = [f"{name}-{n}@example.com" for n in range(self.dice.randint(2, 14))]
+            effects = [f"{name}-{n}@example.com" for n in range(self.dice.randint(2, 64))]
             rows = [{"name": "Some Person", "email": email} for email in effects]
             given = {"contacts": rows, "trouble": pick([0, 0.5]), "stale": pick([0, 2])}
         elif kind == "letter":  # it can be asked nothing: after a lost reply or a crash a person is
             given = {"to": name, "text": "Dear Ada", "trouble": pick([0, 0.5])}
         elif kind == "research":
             effects, given = [], {"question": "What is the two-person rule for?", "pace": pick([0.1, 0.3, 0.6])}
-        return {"workflow": kind.split()[-1], "input": given, "idempotency_key": name}, Started(kind, effects)
+        workflow = "refund" if kind == "returned" else kind.split()[-1]
+        return {"workflow": workflow, "input": given, "idempotency_key": name}, Started(kind, effects)
 
     def answer_gates(self) -> None:
         for gate in self.get("/api/gates", status="open", limit=200)["items"]:
@@ -109,12 +127,14 @@ class Soak:
             if gate["kind"] == "outcome":  # answered honestly; a batch that is half done is neither
                 seen = [self.counts()[name] for name in self.runs[gate["run"]].effects]
                 verdict, by = "happened" if all(seen) else "fail" if any(seen) else "not_happened", "alice"
+            if gate["kind"] == "undo":
+                verdict, by = "retry", "alice"
             body = {"verdict": verdict, "version": gate["version"], "proposal_hash": gate["proposal_hash"]}
             self.asked[gate["kind"]] += self.stack.api(by).post(f"/api/gates/{gate['id']}/decisions", json=body).is_success
 
     def counts(self) -> Counter[str]:
         found = httpx.get(self.stack.sandbox + "/counts").json()
-        return Counter(found["refund"] | found["contact"] | found["letter"])
+        return Counter(found["refund"] | found["contact"] | found["letter"] | found["void"])
 
     def blow(self) -> None:
         """SIGKILL a pool child (one with a run, if any has one), a whole worker or Redis; PostgreSQL also by SIGINT."""
@@ -139,10 +159,13 @@ class Soak:
         """Lost: it did not end, or says that it did what is not there. Doubled: an effect or a step was done twice."""
         status = started.found.get("status")
         seen = [counts[name] for name in started.effects]
+        if started.kind == "returned":  # what was paid was voided, each once
+            voided = [counts[receipt] for receipt in started.receipts]
+            return not started.is_over or sum(voided) < sum(seen), max([*seen, *voided], default=0) > 1
         untold = (started.found.get("error") or {}).get("type") in UNTOLD
         most = int(status == "succeeded" or started.kind == "contacts" or untold)
         steps = Counter(entry["step"] for entry in started.journal if entry["kind"] == "checkpoint")
-        again = started.kind != "contacts" and max(steps.values(), default=0) > 1
+        again = max(steps.values(), default=0) > 1
         return status not in FINAL or (status == "succeeded" and 0 in seen), again or max(seen, default=0) > most
 
     def recoveries(self) -> Iterator[tuple[float, float]]:
