@@ -7,7 +7,7 @@ import psycopg
 import structlog
 
 from checkpoints import store
-from engine import branches, claim, endings, lease, timelimit
+from engine import branch_claim, branches, claim, endings, lease, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed, Taken
 from engine.stretch import Stretch
@@ -31,7 +31,7 @@ def advance(hint: uuid.UUID | None) -> bool:
             if _carry(taken):
                 branches.carry(taken[0].id, worker)
             return True
-        other = branches.somewhere()
+        other = branch_claim.somewhere()
         return other is not None and _carry_hinted(other, worker)
     except claim.NotTaken as error:
         log.warning("nothing can be claimed now", error=str(error))

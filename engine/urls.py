@@ -1,13 +1,13 @@
 from django.urls import path
 
-from engine import views, workflow_views
+from engine import control_views, views, workflow_views
 
 urlpatterns = [
     path("workflows/", workflow_views.workflow_list, name="workflow-list"),
     path("workflows/<str:name>/hold/", workflow_views.workflow_hold, name="workflow-hold"),
     path("runs/new/<str:name>/", views.run_create, name="run-create"),
-    path("runs/<uuid:run_id>/controls/", views.control_list, name="control-list"),
-    path("runs/<uuid:run_id>/controls/<str:control>/", views.control_create, name="control-create"),
-    path("runs/<uuid:run_id>/signals/", views.signal_create, name="signal-create"),
+    path("runs/<uuid:run_id>/controls/", control_views.control_list, name="control-list"),
+    path("runs/<uuid:run_id>/controls/<str:control>/", control_views.control_create, name="control-create"),
+    path("runs/<uuid:run_id>/signals/", control_views.signal_create, name="signal-create"),
     path("runs/<uuid:run_id>/changes/", views.change_create, name="change-create"),
 ]

@@ -7,7 +7,7 @@ import time
 import pytest
 from django.db import connection, connections
 
-from engine import advancing, branches, lease, sweeper
+from engine import advancing, branch_claim, branches, lease, sweeper
 from engine.services import controls, settling, signals
 from runs import hot
 from runs.models import Branch, Run, Signal
@@ -189,7 +189,7 @@ def test_the_claim_of_a_branch_looks_at_few_rows(sent):
     run = sent(size=10_000)
     fan_out = Run.objects.get(pk=run.pk).fan_out
     values = {"run": f"'{run.pk}'", "fan_out": fan_out and fan_out.pk, "worker": 1, "collects": False, "slot": "NULL"}
-    statement = branches._FIRST
+    statement = branch_claim._FIRST
     for name, value in values.items():
         statement = statement.replace(f"%({name})s", str(value))
     with connection.cursor() as cursor:
