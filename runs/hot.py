@@ -61,7 +61,10 @@ def in_one_trip(*statements: tuple[str, Values]) -> list[list[Any]]:
 
 
 def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list[Any], list[Any]]:
-    """Send a statement, commit it, and look with ``after``, which sees what others have committed by then. One round trip."""
+    """Send a statement, commit it, and look with ``after``, which sees what others have committed by then. One round trip.
+
+    What the first has done stays done: where the server refuses the second, it has found nothing.
+    """
     raw = _connection()
     if not settings.HOLDFAST_PREPARES or not raw.autocommit:
         return rows(*statement), rows(*after)
@@ -76,8 +79,11 @@ def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list
     finally:
         if raw.pgconn.status == pq.ConnStatus.OK:
             raw.pgconn.exit_pipeline_mode()
-    first, second = (_loaded(raw, results[0]) for results in found)
-    return first, second
+    first = _loaded(raw, found[0][0])
+    try:
+        return first, _loaded(raw, found[1][0])
+    except psycopg.Error:
+        return first, []
 
 
 def _results(pgconn: pq.abc.PGconn) -> Iterable[pq.abc.PGresult]:

@@ -74,3 +74,16 @@ def test_a_cut_connection_is_an_operational_error_and_the_next_one_prepares_anew
 def _parameters():
     found = connection.get_connection_params()
     return {name: value for name, value in found.items() if name not in ("cursor_factory", "context", "prepare_threshold")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_after_the_commit_that_is_refused_undoes_nothing():
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE kept (n int)")
+    add, divide = ("INSERT INTO kept SELECT %(n)s RETURNING n", {"n": 1}), ("SELECT 1 / %(zero)s::int", {"zero": 0})
+    assert hot.then(add, divide) == ([(1,)], [])
+    with pytest.raises(psycopg.Error):
+        hot.then(divide, add)
+    assert hot.rows("SELECT count(*) FROM kept", {}) == [(2,)]  # each statement is a transaction of its own
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE kept")
