@@ -271,15 +271,20 @@ class Life(RuleBasedStateMachine):
         assert self.status() != "succeeded" or sum(world.acted.values()) >= 1
 
 
-def test_the_life_of_a_run(people, monkeypatch):
+def live(kind: type[Life], people: Any, monkeypatch: Any) -> None:
+    """Play lives of that kind; more of them, and other ones each time, for ``make soak``."""
     monkeypatch.setattr(sweeper, "SETTLE_AFTER_START", 0.0)
     monkeypatch.setattr(sweeper.Sweeper, "cut_stuck_workers", lambda self: None)  # clocks are shifted here, processes are not
     world.people, world.monkeypatch = people, monkeypatch
     thorough = int(os.environ.get("HOLDFAST_CRASH_TIMES", "1"))
     run_state_machine_as_test(
-        Life,
+        kind,
         settings=settings(
             max_examples=8 * min(thorough, 6), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+
+
+def test_the_life_of_a_run(people, monkeypatch):
+    live(Life, people, monkeypatch)

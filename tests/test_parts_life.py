@@ -1,20 +1,16 @@
 """The life of a run with branches, a sleep and a roll back, in random order, against a small model."""
 
-import os
-
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from approvals.models import Gate
 from approvals.services.deciding import decide
-from engine import sweeper
 from engine.services import controls
 from runs.models import Branch, Run
 from runs.moves import FINAL, Status
 from tests.part_flows import Parts
-from tests.test_life import Life, patient, world
+from tests.test_life import Life, live, patient, world
 from workflows import FanOut, Goto, Happened, NotHappened, Sleep, Workflow
 
 pytestmark = pytest.mark.django_db
@@ -145,14 +141,4 @@ class PartsLife(Life):
 
 
 def test_the_life_of_a_run_with_parts(people, monkeypatch):
-    monkeypatch.setattr(sweeper, "SETTLE_AFTER_START", 0.0)
-    monkeypatch.setattr(sweeper.Sweeper, "cut_stuck_workers", lambda self: None)  # clocks are shifted here, processes are not
-    world.people, world.monkeypatch = people, monkeypatch
-    thorough = int(os.environ.get("HOLDFAST_CRASH_TIMES", "1"))
-    run_state_machine_as_test(
-        PartsLife,
-        settings=settings(
-            max_examples=8 * min(thorough, 6), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    live(PartsLife, people, monkeypatch)

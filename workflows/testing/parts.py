@@ -49,7 +49,7 @@ def pause(player: "Player[Any]", what: Sleep | Wait, step: Step) -> None:
 
 def fan_out(player: "Player[Any]", sent: FanOut, step: Step) -> None:
     """One branch after the other, then the join."""
-    from workflows.testing.player import BranchPlayer
+    from workflows.testing.branch import BranchPlayer
 
     unknown = [send.step for send in sent.sends if send.step not in player.workflow.branches]
     if unknown:

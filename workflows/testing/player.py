@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from workflows import codec, joining
+from workflows import codec
 from workflows import state as states
-from workflows.answers import Ask, Happened, NotHappened, Partly, Send, Unknown
+from workflows.answers import Ask, Happened, NotHappened, Partly, Unknown
 from workflows.attempts import POISON, Failure, Result, failure, run_step
 from workflows.context import Branch, Ctx, Decision, checked_level, checked_saved, checked_usage
 from workflows.definition import Workflow
@@ -315,32 +315,6 @@ class Player(Generic[S]):
         rolling, self.played.status, self.played.error = self.played.status, status, replace(failed, traceback="")
         if self.workflow.on_failure == "roll_back" and rolling != "rolling_back" and not self.part:
             parts.roll_back(self)
-
-
-class BranchPlayer(Player[S]):
-    """One branch: what is scripted and told is the run's, the state is the fan-out's with its own updates."""
-
-    def __init__(self, run: Player[S], index: int, send: Send) -> None:
-        self.workflow, self.id, self.known, self.index = run.workflow, run.id, run.workflow.branches, index
-        self.answers, self.faults, self.signals, self.effects = run.answers, run.faults, run.signals, run.effects
-        self.state, self.values, self.approved = run.state, run.values, run.approved
-        self.part, self.given, self.first = f"{run.visit}.{index}", (send.arg,), send.step
-        self.parts: list[joining.Part] = []
-        self.played = replace(run.played, status="running", error=None, cost_usd=0.0)  # its lists are the run's
-        self.begin(send.step)
-
-    def leave(self, target: str, step: Step) -> None:
-        self.come_to("end" if target == "next" else target)
-
-    def apply(self, updates: Mapping[str, Any], step: Step) -> bool:
-        try:
-            change = states.apply(self.state, self.values, updates)
-            self.parts.append(joining.part(self.state, self.values, change))
-        except StateInvalid as error:
-            self.end("failed", failure(error, step))
-            return False
-        self.state, self.values = change.state, change.values  # type: ignore[assignment] # apply keeps the class
-        return True
 
 
 async def _await(value: Any) -> Any:
