@@ -124,3 +124,23 @@ def test_the_action_schema_is_the_models():
     assert shown is not None
     assert (shown["name"], shown["args"]) == ("Act", {"amount": 3})
     assert shown["schema"]["properties"]["amount"]["type"] == "integer"
+
+
+def test_a_graph_shows_branches_after_the_step_that_sends_to_them():
+    from demo.contacts import contacts
+
+    graph = contacts.graph()
+    assert [node["name"] for node in graph["nodes"]] == ["load", "check", "agree", "split", "write", "report"]
+    assert {"from": "split", "to": "write", "label": "each"} in graph["edges"]
+    assert {"from": "write", "to": "report", "label": "join"} in graph["edges"]
+
+
+def test_a_branch_is_named_once_and_leads_to_branches_alone(workflow):
+    workflow.step(name="go")(lambda state: None)
+    with pytest.raises(RegistrationError, match="defined twice"):
+        workflow.branch(name="go")(lambda state, ctx, arg: None)
+    workflow.branch(name="part", then=["go"])(lambda state, ctx, arg: None)
+    with pytest.raises(RegistrationError, match="leads to 'go', which is no branch step"):
+        workflow.finish()
+    with pytest.raises(RegistrationError, match=r"must take \(state\), \(state, ctx\) or \(state, ctx, arg\)"):
+        workflow.branch(name="many")(lambda a, b, c, d: None)

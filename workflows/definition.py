@@ -248,8 +248,19 @@ class Workflow(Generic[S]):
                     edges.append({"from": step.name, "to": step.on_respond, "label": "respond"})
         for step in self.branches.values():
             edges += [{"from": step.name, "to": target, "label": ""} for target in step.then]
-        nodes = (*self.steps.values(), *self.branches.values())
-        return {"nodes": [{"name": step.name, "kind": step.kind} for step in nodes], "edges": edges}
+        nodes = [{"name": step.name, "kind": step.kind} for step in self.reading_order()]
+        return {"nodes": nodes, "edges": edges}
+
+    def reading_order(self) -> list[Step]:
+        """The steps in order, each followed by the branches that it sends to."""
+        ahead, found = [*self.steps, *self.branches], list[str]()
+        while ahead:
+            here = ahead.pop(0)
+            if here not in found:
+                found.append(here)
+                step = self.steps.get(here) or self.branches[here]
+                ahead = [target for target in step.then if target in self.branches] + ahead
+        return [self.steps.get(name) or self.branches[name] for name in found]
 
     def _ends_of(self, parts: Sequence[str]) -> list[str]:
         """The branch steps at which a fan-out to ``parts`` can end: those that lead to no other."""

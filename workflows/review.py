@@ -22,9 +22,10 @@ def findings(workflow: Workflow[Any]) -> list[Finding]:
     """Steps that nothing leads to, effects that nobody can look up, gates that name nobody."""
     found = []
     reached = reachable(workflow)
-    for step in workflow.steps.values():
+    for step in (*workflow.steps.values(), *workflow.branches.values()):
         if step.name not in reached:
-            text = "nothing leads here; if a Goto does, name it in then=[…] of the step that returns it"
+            what = "Send" if step.is_branch else "Goto"
+            text = f"nothing leads here; if a {what} does, name it in then=[…] of the step that returns it"
             found.append(Finding(step.name, text))
         if step.is_effect and step.verify is None:
             text = "an effect without verify: after a lost reply or a crash a person is asked whether it happened"
@@ -46,5 +47,7 @@ def reachable(workflow: Workflow[Any]) -> set[str]:
         here = ahead.pop()
         if here not in reached:
             reached.add(here)
-            ahead += [target for start, target in edges if start == here and target in workflow.steps]
+            ahead += [
+                target for start, target in edges if start == here and (target in workflow.steps or target in workflow.branches)
+            ]
     return reached

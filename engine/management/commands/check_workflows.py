@@ -38,7 +38,7 @@ class Command(BaseCommand):
         fields = [name + ("" if info.is_required() else "?") for name, info in schema.model_fields.items()]
         self.stdout.write(f"  {schema.__name__} schema {schema.schema_version}: {', '.join(fields)}")
         edges = workflow.graph()["edges"]
-        for step in workflow.steps.values():
+        for step in workflow.reading_order():
             leads = [
                 edge["to"] + (f" ({edge['label']})" if edge["label"] else "") for edge in edges if edge["from"] == step.name
             ]
