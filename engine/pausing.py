@@ -62,10 +62,10 @@ def _wait(row: Run | Branch, what: Wait, target: str, fields: dict[str, Any]) ->
     moves.move(row, "put_back", note, pause=waits, available_at=until, **fields)
 
 
-def goes_on_at(run: Run) -> datetime:
-    """When a run that is tried again is due: now, or at the end of the pause in which it was ended."""
+def goes_on_at(row: Run | Branch) -> datetime:
+    """When one that is tried again is due: now, or at the end of the pause in which it was ended."""
     now = database_now()
-    until = (run.pause or {}).get("until")
+    until = (row.pause or {}).get("until")
     return max(now, datetime.fromisoformat(until)) if until else now
 
 

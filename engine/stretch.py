@@ -227,7 +227,9 @@ class Stretch:
             fanning.check(self.workflow, result.fan_out)
         except (states.StateInvalid, LookupError) as error:
             happened = raised_by is not None and raised_by.is_effect
-            kept: dict[str, Any] = {"returned": self._printable(result.updates), "happened": True} if happened else {}
+            kept: dict[str, Any] = (
+                {"returned": self._printable(result.updates), "happened": True, "key": self.run.key} if happened else {}
+            )
             failed = failure(error, raised_by or self.steps[self.run.step])
             return endings.fail(self.run, failed, ctx, acted=bool(kept), **kept)
         if asked:

@@ -83,19 +83,19 @@ def count(run_id: uuid.UUID, step: Step) -> int:
 
 
 def _names(run: Claimed) -> set[str]:
-    """The steps that have left something: the run's, and those of its branches."""
+    """The steps that have left something, or may have: the run's, and those of its branches."""
     names = set(Checkpoint.objects.filter(run_id=run.id).exclude(step="").values_list("step", flat=True).distinct())
     for done in Branch.objects.filter(run=run.id).exclude(done=[]).values_list("done", flat=True).iterator():
         names |= {kept["step"] for kept in done}
-    return names
+    names |= set(Branch.objects.filter(run=run.id, doubt_at__isnull=False).values_list("step", flat=True))
+    doubt = (run.pause or {}).get("doubt")
+    return names | ({doubt["step"]} if doubt and doubt["step"] != "end" else set())
 
 
-def _has_happened(run: Claimed, step: str, branch: int | None = None) -> bool:
-    """Whether the step's last failure says so: the state's schema has refused what it returned."""
-    failed = Event.objects.filter(run_id=run.id, kind=Kind.ATTEMPT_FAILED, step=step).order_by("-seq")
-    details = (codec.loads(detail) for detail in failed.values_list("detail", flat=True).iterator())
-    last: dict[str, Any] = next((detail for detail in details if detail.get("branch") == branch), {})
-    return bool(last.get("happened"))
+def _has_happened(run: Claimed, step: str, key: str) -> bool:
+    """Whether an attempt has said so whose result the state's schema refused."""
+    failed = Event.objects.filter(run_id=run.id, kind=Kind.ATTEMPT_FAILED, step=step, detail__contains='"happened":true')
+    return any(codec.loads(detail).get("key") == key for detail in failed.values_list("detail", flat=True))
 
 
 def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
@@ -106,9 +106,10 @@ def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
         yield Effect(effects[step], visit_key(run.id, step, visit), seq)
     doubt = (run.pause or {}).get("doubt")
     if doubt is not None and doubt["step"] in effects:
-        happened = _has_happened(run, doubt["step"])
+        key = visit_key(run.id, doubt["step"], doubt["visit"])
+        happened = _has_happened(run, effects[doubt["step"]].name, key)
         why = Doubt(datetime.fromisoformat(doubt["at"]), doubt["reason"], doubt["saved"], happened)
-        yield Effect(effects[doubt["step"]], visit_key(run.id, doubt["step"], doubt["visit"]), run.seq, doubt=why)
+        yield Effect(effects[doubt["step"]], key, run.seq, doubt=why)
 
 
 def _of_branches(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
@@ -124,7 +125,7 @@ def _of_branches(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
                     key = visit_key(run.id, kept["step"], kept["visit"], name)
                     yield Effect(effects[kept["step"]], key, fan_out.seq, kept["at"], branch, number)
             if branch.doubt_at is not None and branch.step in effects:
-                happened = _has_happened(run, branch.step, branch.index)
-                why = Doubt(branch.doubt_at, branch.doubt_reason, branch.saved, happened)
                 key = visit_key(run.id, branch.step, branch.visit, name)
+                happened = _has_happened(run, branch.step, key)
+                why = Doubt(branch.doubt_at, branch.doubt_reason, branch.saved, happened)
                 yield Effect(effects[branch.step], key, fan_out.seq, "", branch, len(branch.done), why)

@@ -47,11 +47,11 @@ def in_one_trip(*statements: tuple[str, Values]) -> list[list[Any]]:
         with transaction.atomic():
             return [rows(statement, values) for statement, values in statements]
     raw = _connection()
-    names = [_name(raw, statement) for statement, _ in statements]
+    queries = [(_name(raw, statement), *_bound(statement, values)) for statement, values in statements]
     raw.pgconn.enter_pipeline_mode()
     try:
-        for name, (statement, values) in zip(names, statements, strict=True):
-            raw.pgconn.send_query_prepared(name, *_bound(statement, values))
+        for query in queries:
+            raw.pgconn.send_query_prepared(*query)
         raw.pgconn.pipeline_sync()
         results = list(_results(raw.pgconn))
     finally:
@@ -68,12 +68,12 @@ def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list
     raw = _connection()
     if not settings.HOLDFAST_PREPARES or not raw.autocommit:
         return rows(*statement), rows(*after)
-    names = [_name(raw, text) for text, _ in (statement, after)]
+    queries = [(_name(raw, text), *_bound(text, values)) for text, values in (statement, after)]
     found: list[list[pq.abc.PGresult]] = []
     raw.pgconn.enter_pipeline_mode()
     try:
-        for name, (text, values) in zip(names, (statement, after), strict=True):
-            raw.pgconn.send_query_prepared(name, *_bound(text, values))
+        for query in queries:
+            raw.pgconn.send_query_prepared(*query)
             raw.pgconn.pipeline_sync()
         found = [list(_results(raw.pgconn)), list(_results(raw.pgconn))]
     finally:

@@ -4,13 +4,13 @@ import pytest
 
 from approvals.models import Gate
 from engine import claim, sweeper
-from engine.services import controls, signals, takeover
+from engine.services import controls, settling, signals, takeover
 from runs.clock import offset_for_tests
 from runs.models import Branch, Run
 from tests import part_flows, trouble_flows
 from tests.conftest import die, new_lease
 from tests.flows import calls, script
-from workflows import Ask, Goto, Happened, NotHappened, Permanent, Policy, Proposal, Sleep, Unknown, registry
+from workflows import Ask, Goto, Happened, NotHappened, Partly, Permanent, Policy, Proposal, Sleep, Unknown, registry
 from workflows.errors import StepGone
 
 pytestmark = pytest.mark.django_db
@@ -368,3 +368,112 @@ def test_a_limit_that_was_taken_back_raises_nothing_later(make_run, worker, peop
     worker(run)
     run.refresh_from_db()
     assert (run.status, run.limit) == ("succeeded", "")
+
+
+def test_a_withdrawn_outcome_gate_is_asked_again_after_a_retry(make_run, worker, people, answer):
+    script["part"], script["pay"] = lambda state, ctx, arg: Goto("pay_part"), lose
+    run = make_run("t-fan", size=1)
+    for _ in range(2):
+        worker(run)
+    gate = Gate.objects.get(run=run)
+    Run.objects.filter(pk=run.pk).update(deadline_at="2020-01-01T00:00Z")
+    sweeper.Sweeper().end_overdue()
+    controls.retry(run.pk, by=people.alice)
+    gate.refresh_from_db()
+    assert (gate.kind, gate.status) == ("outcome", "open")
+    script.pop("pay")
+    answer(gate, "alice", "not_happened")
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+
+
+def test_a_branch_that_never_asked_is_run_again_after_a_retry(make_run, worker, people):
+    """It has kept a part under the visit that then failed."""
+    script["part"] = lambda state, ctx, arg: Goto("pay_part")
+    script["verify"] = Partly({"found": ["half"]})
+
+    mishaps: list[Exception] = [RuntimeError("the reply was lost"), Permanent("no more")]
+
+    def act(state, ctx, arg):
+        if mishaps:
+            raise mishaps.pop(0)
+
+    script["pay"] = act
+    run = make_run("t-fan", size=1)
+    for _ in range(2):
+        worker(run)
+    run.refresh_from_db()
+    assert run.status == "failed"
+    controls.retry(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert run.status == "succeeded"
+    assert run.checkpoints.order_by("-seq").first().values()["found"] == ["half", "paid 0"]
+
+
+def test_a_compensation_that_fails_once_does_not_make_the_effect_doubtful(make_run, worker, people, changed):
+    run = make_run("t-saga", size=0)
+    changed(part_flows.saga.steps["charge"], function=lambda state, ctx: {"total": "x"})
+    script["verify"] = NotHappened()
+    tries = []
+
+    def broken(state, ctx):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("closed")
+
+    script["undo charge"] = broken
+    worker(run)
+    controls.roll_back(run.pk, by=people.carol)
+    for _ in range(3):
+        worker(run)
+    run.refresh_from_db()
+    assert (run.status, len(tries)) == ("rolled_back", 2)
+
+
+def test_settling_leaves_a_roll_back_at_its_undo_gate_alone(make_run, worker, people):
+    script["part"] = lambda state, ctx, arg: Goto("pay_part") if arg else Sleep("1h")
+    script["pay"] = lose
+    run = make_run("t-fan", size=2)
+    for _ in range(2):
+        worker(run)
+    controls.roll_back(run.pk, by=people.carol)
+    for _ in range(2):
+        worker(run)
+    assert Gate.objects.filter(run=run).open().get().kind == "undo"
+    assert not settling.settle(run.pk)
+    assert Run.objects.get(pk=run.pk).status == "waiting"
+
+
+def test_an_answer_that_fails_a_held_run_undoes_nothing_until_it_is_released(make_run, worker, people, answer, monkeypatch):
+    monkeypatch.setattr(part_flows.saga, "on_failure", "roll_back")
+    script["charge"] = lose
+    run = make_run("t-saga", size=0)
+    for _ in range(2):
+        worker(run)
+    controls.hold(run.pk, by=people.alice)
+    script["verify"] = NotHappened()
+    answer(Gate.objects.get(run=run), "alice", "fail")
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, "undo book 1" in calls) == ("held", False)
+    controls.release(run.pk, by=people.alice)
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, calls[-1]) == ("rolled_back", "undo book 1")
+
+
+def test_a_branch_in_doubt_whose_step_is_gone_is_not_passed_over(make_run, worker, people, monkeypatch):
+    run = make_run("t-saga", size=1)
+
+    def act(state, ctx, arg):
+        controls.roll_back(run.pk, by=people.carol)
+        lose(state, ctx)
+
+    script["ship"] = act
+    worker(run)
+    monkeypatch.delitem(part_flows.saga.branches, "ship")
+    worker(run)
+    run.refresh_from_db()
+    assert (run.status, "undo book 1" in calls) == ("held", False)

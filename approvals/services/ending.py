@@ -27,7 +27,8 @@ def fail(
         return
     if _rolls_back_by_itself(row):
         moves.record(row, *entries)
-        begin_roll_back(row, by=by, reason=f"{error['type']}: {error['message']}"[:500], error=error, **fields)
+        reason = f"{error['type']}: {error['message']}"[:500]
+        begin_roll_back(row, by=by, reason=reason, stays_held=True, error=error, **fields)
         return
     withdraw_all(row, by=by or "holdfast", reason="the run has failed")
     detail = {"status": "failed", "error": error, **({"reason": reason} if reason else {})}
@@ -50,6 +51,8 @@ def roll_back(run: Run, *, by: str, reason: str) -> None:
     """Have its effects undone. While a worker, or one of its branches, is in a step, that is asked for, and done after it."""
     if run.worker is None and not run.branches.filter(worker__isnull=False).exists():
         begin_roll_back(run, by=by, reason=reason)
+        return
+    if run.requested == Requested.CANCEL:  # it ends in any case
         return
     moves.record(run, journal.Entry(Kind.NOTE, run.step, None, by, {"text": "asked to roll back", "reason": reason}))
     Run.objects.filter(pk=run.pk).update(requested=Requested.ROLL_BACK, reason=reason)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from approvals.models import Gate, GateKind, GateStatus
 from runs.clock import Now, database_now
@@ -30,13 +30,20 @@ def reopen(branch: Branch) -> None:
     if branch.status == BranchStatus.FAILED:
         fields = {"error": None, "told_at": None, "attempt": branch.attempt + 1}
         moves.move(branch, "ask_again", **fields)
-    asked = Gate.objects.filter(branch=branch, visit=branch.visit, kind=GateKind.APPROVAL).exclude(status=GateStatus.OPEN)
-    for gate in asked.order_by("ordinal"):
+    again = Q(status=GateStatus.WITHDRAWN) | Q(status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
+    for gate in branch.gates.filter(again, visit=branch.visit).order_by("ordinal"):
         gate.decisions.filter(voided_at=None).update(voided_at=Now())
         timeout = gate.policy["timeout"]
         due_at = None if timeout is None else database_now() + timedelta(seconds=timeout)
         Gate.objects.filter(pk=gate.pk).update(
-            status=GateStatus.OPEN, final_at=None, due_at=due_at, outcome_verdict="", outcome_by="", version=F("version") + 1
+            status=GateStatus.OPEN,
+            final_at=None,
+            due_at=due_at,
+            outcome_verdict="",
+            outcome_by="",
+            version=F("version") + 1,
+            level=0,
+            on_timeout=gate.policy["on_timeout"],
         )
         detail = {"gate": str(gate.id), "title": gate.title, "due_at": due_at.isoformat() if due_at else None}
         moves.record(branch, journal.Entry(Kind.GATE_REOPENED, gate.step, branch.attempt, "", detail))

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F, Max
 
+from approvals.models import GateKind
 from approvals.services import ending
 from approvals.services.withdrawing import reopen, withdraw_all
 from checkpoints import store, totals
@@ -92,6 +93,9 @@ def release(
         moves.record(run, entry)
         Run.objects.filter(pk=run.pk).update(reason="", limit="", **raised)
         settling.settle_locked(run)
+        run.refresh_from_db()
+        if run.rolls_back:  # a branch had failed meanwhile
+            moves.move(run, "go_on_undoing")
     elif run.gates.open().filter(visit=run.visit).exists():
         moves.move(run, "release_to_wait", entry, reason="")
     elif run.rolls_back:
@@ -152,12 +156,15 @@ def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | No
     indexes = list(failed.order_by("index").values_list("index", flat=True))
     for branch in Branch.objects.filter(fan_out=run.fan_out_id, status__in=(BranchStatus.WAITING, BranchStatus.FAILED)):
         branch.run = run
-        if branch.status == BranchStatus.WAITING or branch.has_asked:  # its step is done, and not run again
+        if branch.status == BranchStatus.WAITING or _has_asked(branch):
             reopen(branch)
+    paused = list(failed.filter(pause__isnull=False))
     failed.update(
         status=BRANCH_MOVES["retry"][1], attempt=F("attempt") + 1, failures=0, losses=0, error=None, told_at=None,
         finished_at=None, available_at=Now(), updated_at=Now(), boundary=F("boundary") + 1,
     )  # fmt: skip
+    for branch in paused:  # it was ended while it waited
+        Branch.objects.filter(pk=branch.pk).update(available_at=goes_on_at(branch))
     detail = {"reason": reason, "changed": [], "branches": indexes[:100]}
     moves.record(run, journal.Entry(Kind.RETRIED, run.step, None, by.get_username(), detail))
     Run.objects.filter(pk=run.pk).update(error=None, reason="", losses=0, failures=0, deadline_at=deadline_from_now(run))
@@ -165,6 +172,11 @@ def _retry_branches(run: Run, by: Any, reason: str, changes: dict[str, Any] | No
     settling.settle_locked(run)
     bell.ring_on_commit(run.pk)
     return run
+
+
+def _has_asked(branch: Branch) -> bool:
+    """Whether it stopped at what its step has asked: that step is done, and not run again."""
+    return branch.gates.filter(visit=branch.visit, kind=GateKind.APPROVAL).exists()
 
 
 @transaction.atomic

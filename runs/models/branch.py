@@ -86,12 +86,6 @@ class Branch(Carried):
         return f"branch {self.index}"
 
     @property
-    def has_asked(self) -> bool:
-        """Whether the step at which it stands is done: it stopped at what that step had asked."""
-        last = self.done[-1] if self.done else {}
-        return (last.get("step"), last.get("visit")) == (self.step, self.visit)
-
-    @property
     def requested(self) -> str:
         return self.run.requested
 

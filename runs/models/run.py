@@ -167,7 +167,8 @@ class Run(Carried):
     @property
     def is_fanned_out(self) -> bool:
         """Whether its branches are under way: no worker has the run itself."""
-        return self.fan_out_id is not None and self.worker is None and self.status in (Status.RUNNING, Status.WAITING)
+        moving = self.worker is None and self.status in (Status.RUNNING, Status.WAITING)
+        return self.fan_out_id is not None and moving and self.rolls_back_from is None
 
     @property
     def rolls_back(self) -> bool:
