@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from celery import Celery, chord
 
-app = Celery("chord", broker=os.environ.get("CHORD_URL"), backend=os.environ.get("CHORD_URL"))
+URL = os.environ.get("CHORD_URL")
+app = Celery("chord", broker=URL, backend=URL, set_as_current=False)  # Holdfast's own stays the current one
 app.conf.update(task_default_queue="bench-chord", broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
 WORKERS = 2
 
@@ -42,6 +43,6 @@ def worker(url: str) -> Iterator[None]:
 def fan_out(size: int) -> tuple[float, float]:
     """Parts per second, from the call to the last one's end; and seconds from there to the join's begin."""
     began = time.time()
-    count, last, joined = chord(part.s(number) for number in range(size))(join.s()).get(timeout=120)
+    count, last, joined = chord((part.s(number) for number in range(size)), app=app)(join.s()).get(timeout=120)
     assert count == size
     return size / (last - began), joined - last

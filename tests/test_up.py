@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from holdfast import embedded
 from tests.stack import Stack, processes_of
 
@@ -110,3 +112,15 @@ def test_a_stale_lock_is_removed_and_a_living_orphan_is_named():
 def test_a_path_too_long_for_a_socket_gets_a_short_one(tmp_path):
     home = embedded.Home(tmp_path / ("x" * 120))
     assert len(str(home.run_dir / embedded.PG_SOCKET)) <= embedded.SOCKET_PATH_LIMIT
+
+
+@pytest.mark.django_db
+def test_a_password_that_begins_with_a_dash_is_a_password(tmp_path, settings):
+    from django.contrib.auth.models import User
+
+    from holdfast.management.commands.up import Command
+
+    settings.HOLDFAST_DATA_DIR = str(tmp_path)
+    (tmp_path / "demo-password").write_text("-dash-password")
+    Command()._demo_users()
+    assert User.objects.get(username="alice").check_password("-dash-password")

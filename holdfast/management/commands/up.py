@@ -133,7 +133,7 @@ class Command(BaseCommand):
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(9))
         password = path.read_text()
-        call_command("load_demo", password=password)
+        call_command("load_demo", f"--password={password}")  # in one word: it may begin with a dash
         return f"sign in as alice (operator), bob or erin (finance), carol (admin) or dave (viewer); password {password}"
 
     def _start_sandbox(self) -> None:
