@@ -20,8 +20,8 @@ from workflows import state as states
 
 _COLUMNS = """id, index, arg, step, visit, attempt, failures, losses, boundary, claim, step_started_at, doubt_at, doubt_reason,
     saved, pause, done, slot"""
-# The next branch that is due, and that may start. After a failed one none does, where it fails the run. ``learning``: the run
-# is to be cancelled, and only effects in doubt are still looked up.
+# The next branch that is due, and that may start; after a failed one none does, where it fails the run. Of a run that is to be
+# cancelled, only effects in doubt are still looked up.
 _NEXT = """
     SELECT due.id AS chosen FROM runs_branch AS due
     WHERE due.run_id = %(run)s AND due.status = 'queued' AND due.available_at <= holdfast_now()

@@ -114,16 +114,20 @@ class BranchStretch(Stretch):
         usage, logs = ctx.used.as_json(), ctx.lines
         return finished_step(self.run, part, at=at, started_at=self.run.started_at, usage=usage, logs=logs)
 
-    @insist
     def _finish(self, kept: dict[str, Any] | None, ctx: RunCtx) -> bool:
-        """The branch's last boundary, which takes the next one; then whether that may really start. Raises Fenced."""
+        """The branch's last boundary, which takes the next one. Whether there was one, and it can be carried on."""
+        taken, still = self._finish_and_take(kept, ctx)
+        return taken[0] is not None and self.begin(self.entered.claimed(taken), still)
+
+    @insist
+    def _finish_and_take(self, kept: dict[str, Any] | None, ctx: RunCtx) -> tuple[Any, list[Any]]:
+        """The columns of the branch that is taken (None: none is due), and what the run says then. Raises Fenced."""
         values = {**self.entered.asked(), **self._kept(kept, ctx)}
         values["slot"] = None if self.run.part is None else self.run.part.slot
         finished, still = hot.then((FINISH, values), (STILL, values))
         if not finished:
             raise Fenced
-        taken = finished[0][1:]
-        return taken[0] is not None and self.begin(self.entered.claimed(taken), still)
+        return finished[0][1:], still
 
     @insist
     def _next(self, step: str, kept: dict[str, Any], ctx: RunCtx) -> None:

@@ -71,7 +71,10 @@ def _stop(run: Run, branches: Any) -> bool:
     in_doubt = branches.filter(status=BranchStatus.QUEUED, doubt_at__isnull=False)
     if run.requested == Requested.CANCEL and in_doubt.exists():
         return False
-    tell(run) if run.requested == Requested.HOLD else tell_rest(run)
+    if run.requested == Requested.HOLD:
+        tell(run)
+    else:
+        tell_rest(run)
     stop_as_requested(run)
     return True
 
