@@ -48,7 +48,7 @@ def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     error = detail["error"]
-    what = "undoing it failed" if detail.get("undoing") else "failed"
+    what = "at undoing it failed" if detail.get("undoing") else "failed"
     text = f"attempt {entry['attempt']} {what}: {error['type']}: {error['message'][:500]}"
     if detail.get("in_doubt"):
         text += f" · it may have happened: looked up in {words(detail['retry_in'])}"

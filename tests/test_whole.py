@@ -33,7 +33,7 @@ def test_contacts_reach_the_crm_once_each_through_a_gate(stack):
 
 def test_a_killed_worker_is_replaced_and_finished_steps_are_kept(stack):
     alice = stack.api("alice")
-    run = start(alice, "research", question="What is the two-person rule for?", pace=1.0)
+    run = start(alice, "research", question="What is the two-person rule for?", pace=0.6)
     while alice.get(f"/api/runs/{run}").json()["seq"] < 2:
         time.sleep(0.05)
     time.sleep(0.3)
