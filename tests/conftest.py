@@ -54,6 +54,8 @@ def quiet_bells(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """In-process tests drive their worker themselves; the bells that would have been rung are kept."""
     rung: list[Any] = []
     monkeypatch.setattr(bell, "ring", lambda run_id=None: rung.append(run_id) or True)
+    # a real lease's watcher would end this process with the test database (after monkeypatch.undo(), for instance)
+    assert lease._lease is None, "a test before this one has taken a real lease"
     flows.calls.clear()
     flows.script.clear()
     return rung

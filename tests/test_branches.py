@@ -280,11 +280,11 @@ def test_the_sweeper_joins_what_nobody_joined(make_run, worker, monkeypatch):
     from engine.services import settling
 
     run = make_run("t-fan", size=2)
-    monkeypatch.setattr(settling, "settle", lambda run_id: False)
-    worker(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(settling, "settle", lambda run_id: False)
+        worker(run)
     run.refresh_from_db()
     assert run.status == "running"
-    monkeypatch.undo()
     sweeper.Sweeper().settle()
     run.refresh_from_db()
     assert run.status == "queued"
@@ -417,9 +417,9 @@ def test_a_hold_asked_for_while_an_outcome_gate_opens_keeps_the_branch(make_run,
             raise RuntimeError("the reply was lost")
 
     script["pay"] = lose
-    monkeypatch.setattr(effects, "outcome_question", asked_to_hold)
-    worker(run)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(effects, "outcome_question", asked_to_hold)
+        worker(run)
     run.refresh_from_db()
     assert (run.status, Branch.objects.get(run=run).status) == ("held", "queued")
     controls.release(run.pk, by=people.alice)
@@ -489,7 +489,7 @@ def test_a_cost_limit_is_looked_at_between_branches(make_run, worker, people, mo
     run.refresh_from_db()
     assert (run.status, run.limit) == ("held", "max_cost_usd")
     assert 2 <= calls.count("part 0") + calls.count("part 1") + calls.count("part 2") <= 4
-    monkeypatch.undo()
+    monkeypatch.setattr(part_flows.fan, "max_cost_usd", None)
     controls.release(run.pk, by=people.alice)
     Run.objects.filter(pk=run.pk).update(cost_allowed=10)
     worker(run)
