@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from checkpoints import blob
 from checkpoints.models import Checkpoint
-from runs import hot
+from runs import hot, places
 from runs.services import journal
 from workflows import codec
 from workflows.state import Change
@@ -203,13 +203,10 @@ def write(
     return int(hot.one(_WRITE, values)[0])
 
 
-class Placed(Protocol):
-    """Where a run stands: a row, or a worker's claim."""
+class Placed(places.Placed, Protocol):
+    """Where a run stands."""
 
     id: uuid.UUID
-    step: str
-    visit: int
-    attempt: int
 
 
 def write_change(

@@ -3,7 +3,6 @@
 One that cannot be undone after its retries, or of which nobody can tell whether it happened, opens an undo gate.
 """
 
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -88,11 +87,9 @@ class Undoing(Stretch):
                 return bool(found)
             seen = found
         assert effect.step.compensate is not None
-        began = time.monotonic()
         value = call(effect.step.compensate, (seen.state, ctx, *ctx.given), effect.step.timeout, effect.step)
         if isinstance(value, Failure):
             return self._failed(effect, value, ctx)
-        ctx.log("undone", seconds=round(time.monotonic() - began, 3))
         self._undone(effect, _shown(value), ctx)
         return True
 

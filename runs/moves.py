@@ -34,8 +34,6 @@ class BranchStatus(models.TextChoices):
 FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.CANCELLED, Status.ROLLED_BACK})
 UNFINISHED = frozenset(Status) - FINAL
 
-Move = tuple[frozenset[Status], Status] | tuple[frozenset[BranchStatus], BranchStatus]
-
 # A run in fan-out is running, or waiting where only people can move its branches, and in nobody's hands. One that rolls back
 # keeps its status while a worker has it; held, or waiting at an undo gate, it knows by ``rolls_back_from`` where to return.
 MOVES: dict[str, tuple[frozenset[Status], Status]] = {
@@ -63,7 +61,7 @@ MOVES: dict[str, tuple[frozenset[Status], Status]] = {
 }
 
 BRANCH_FINAL = frozenset({BranchStatus.SUCCEEDED, BranchStatus.FAILED})
-BRANCH_MOVES: dict[str, Move] = {
+BRANCH_MOVES: dict[str, tuple[frozenset[BranchStatus], BranchStatus]] = {
     "put_back": (frozenset({BranchStatus.RUNNING}), BranchStatus.QUEUED),
     "wait": (frozenset({BranchStatus.RUNNING}), BranchStatus.WAITING),
     "resume": (frozenset({BranchStatus.WAITING}), BranchStatus.QUEUED),

@@ -8,7 +8,7 @@ from django.db.models import Q
 from runs.clock import Now
 from runs.models.carried import Carried
 from runs.models.run import Run
-from runs.moves import BRANCH_FINAL, BRANCH_MOVES, BranchStatus, Move
+from runs.moves import BRANCH_FINAL, BranchStatus
 
 
 class FanOut(models.Model):
@@ -36,15 +36,9 @@ class BranchQuerySet(models.QuerySet["Branch"]):
     def open(self) -> "BranchQuerySet":
         return self.exclude(status__in=BRANCH_FINAL)
 
-    def movable(self) -> "BranchQuerySet":
-        """Those that go on without a person."""
-        return self.filter(status__in=(BranchStatus.QUEUED, BranchStatus.RUNNING))
-
 
 class Branch(Carried):
     """One parallel part. It commits its own row and leaves the run's alone, which ten thousand of them share."""
-
-    MOVES: ClassVar[dict[str, Move]] = BRANCH_MOVES
 
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey(Run, models.CASCADE, related_name="branches", db_index=False)
