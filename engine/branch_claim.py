@@ -139,7 +139,7 @@ class Entered:
             started_at=started_at, doubt_at=doubt_at, doubt_reason=doubt_reason, saved=saved, cost_usd=run.cost_usd, digest=b"",
             steps_allowed=run.steps_allowed, cost_allowed=run.cost_allowed, breakpoints=[], deadline_at=run.deadline_at,
             pause=pause, fan_out=None, rolls_back_from=None,
-            part=Part(pk, index, claim.unpacked(arg), self.fan_out.pk, self.fan_out.seq, claim.unpacked(done), slot),
+            part=Part(pk, index, claim.unpacked(arg), self.fan_out.seq, claim.unpacked(done), slot),
         )  # fmt: skip
 
     def is_over(self) -> bool:

@@ -21,7 +21,7 @@ from runs.moves import Requested
 from runs.places import arrival, finished_step
 from workflows import codec, joining
 from workflows import state as states
-from workflows.attempts import Failure, Result
+from workflows.attempts import Failure
 from workflows.errors import StepGone
 
 log = structlog.get_logger("holdfast.run")
@@ -96,7 +96,7 @@ class BranchStretch(Stretch):
     def target(self, goto: str | None) -> str:
         return "end" if goto is None else super().target(goto)
 
-    def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
+    def advance(self, target: str, change: states.Change, ctx: RunCtx) -> bool:
         kept = self._finished_step(change, ctx)
         ctx.outcome = "done"
         if target == "end":

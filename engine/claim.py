@@ -15,7 +15,7 @@ from checkpoints import store
 from engine.insisting import is_refusal
 from runs import hot
 from workflows import codec
-from workflows.keys import visit_key
+from workflows.keys import branch_name, visit_key
 
 NOBODY = uuid.UUID(int=0)
 
@@ -27,7 +27,6 @@ class Part:
     pk: int
     index: int
     arg: Any
-    fan_out: int
     fan_out_seq: int
     done: list[dict[str, Any]]
     slot: int | None
@@ -35,7 +34,7 @@ class Part:
     @property
     def name(self) -> str:
         """As idempotency keys have it: once in a run, whatever else it fans out."""
-        return f"{self.fan_out_seq}.{self.index}"
+        return branch_name(self.fan_out_seq, self.index)
 
 
 @dataclass
@@ -101,11 +100,11 @@ MAY_START = """requested = '' AND NOT {step} = ANY(breakpoints)
 BRANCHES_MAY = """status = 'running' AND worker IS NULL AND requested = ''
     AND (deadline_at IS NULL OR deadline_at > holdfast_now()) AND NOT holdfast_held(workflow)"""
 # In nobody's hands, and somebody may take it: the sweeper and the metrics ask the same.
-DUE = """status = 'queued' AND available_at <= holdfast_now()
+_ITS_TIME = """available_at <= holdfast_now()
     AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"""
+DUE = f"status = 'queued' AND {_ITS_TIME}"
 
-UNDO_DUE = """status = 'rolling_back' AND worker IS NULL AND available_at <= holdfast_now()
-    AND workflow NOT IN (SELECT workflow FROM runs_workflowhold WHERE released_at IS NULL)"""
+UNDO_DUE = f"status = 'rolling_back' AND worker IS NULL AND {_ITS_TIME}"
 
 # The row is locked by its id before it is changed, so whoever comes second passes it over.
 _CLAIM = f"""

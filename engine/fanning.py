@@ -17,7 +17,7 @@ from runs.places import arrival
 from runs.services import journal, moves
 from workflows import Workflow, answers, codec, joining
 from workflows import state as states
-from workflows.attempts import Result, failure
+from workflows.attempts import failure
 
 if TYPE_CHECKING:
     from engine.stretch import Stretch
@@ -93,4 +93,4 @@ def join(stretch: "Stretch") -> bool:
         return endings.fail(run, failure(error, stretch.workflow.find(fanned.part)), ctx)
     target = run.step
     run.step = run.began_as = fanned.part
-    return stretch.advance(target, Result(), change, ctx)
+    return stretch.advance(target, change, ctx)

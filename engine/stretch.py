@@ -238,9 +238,9 @@ class Stretch:
             return pausing.pause(self, result.pause, target, change, ctx)
         if result.fan_out is not None and result.fan_out.sends:
             return fanning.fan_out(self, result.fan_out, target, change, ctx)
-        return self.advance(target, result, change, ctx)
+        return self.advance(target, change, ctx)
 
-    def advance(self, target: str, result: Result, change: states.Change, ctx: RunCtx) -> bool:
+    def advance(self, target: str, change: states.Change, ctx: RunCtx) -> bool:
         """The boundary to the next step."""
         packed = store.pack(
             step=self.run.began_as, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),

@@ -1,7 +1,7 @@
 """Which effects a run has had, and which of them are still to be undone."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from engine.claim import Claimed
 from runs.models import Branch, Event, FanOut, Kind
 from workflows import Workflow, codec, joining
 from workflows import state as states
-from workflows.keys import visit_key
+from workflows.keys import branch_name, visit_key
 from workflows.steps import Step
 
 LAST = 2**62  # what is in doubt happened last, if it did
@@ -98,9 +98,14 @@ def _has_happened(run: Claimed, step: str, key: str) -> bool:
     return any(codec.loads(detail).get("key") == key for detail in failed.values_list("detail", flat=True))
 
 
+def _effects(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Those that act outside, by their names now and once."""
+    effects = [step for step in steps.values() if step.is_effect]
+    return {name: step for step in effects for name in (step.name, *step.was)}
+
+
 def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
-    effects = {name: step for name, step in workflow.steps.items() if step.is_effect}
-    effects |= {old: step for step in effects.values() for old in step.was}
+    effects = _effects(workflow.steps)
     rows = Checkpoint.objects.filter(run_id=run.id, step__in=effects).order_by("seq")
     for seq, step, visit in rows.values_list("seq", "step", "visit"):
         yield Effect(effects[step], visit_key(run.id, step, visit), seq)
@@ -113,13 +118,12 @@ def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
 
 
 def _of_branches(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
-    effects = {name: step for name, step in workflow.branches.items() if step.is_effect}
-    effects |= {old: step for step in effects.values() for old in step.was}
+    effects = _effects(workflow.branches)
     if not effects:
         return
     for fan_out in FanOut.objects.filter(run=run.id):
         for branch in Branch.objects.filter(fan_out=fan_out).exclude(done=[], doubt_at=None).iterator():
-            name = f"{fan_out.seq}.{branch.index}"
+            name = branch_name(fan_out.seq, branch.index)
             for number, kept in enumerate(branch.done, 1):
                 if kept["step"] in effects:
                     key = visit_key(run.id, kept["step"], kept["visit"], name)

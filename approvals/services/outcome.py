@@ -124,9 +124,8 @@ def _settle_undo(run: Run, gate: Gate, decision: Decision) -> None:
         ending.fail(run, error, by=decision.by_name, reason=decision.comment)
         return
     if decision.verdict == Verdict.DONE_BY_HAND:
-        known = {name: gate.context[name] for name in ("effect", "effect_key", "effect_seq") if name in gate.context}
-        branch = {"branch": gate.context["branch"]} if "branch" in gate.context else {}
-        detail = {**known, **branch, "by_hand": True, "result": None, "comment": decision.comment}
+        known = {name: gate.context[name] for name in ("effect", "effect_key", "effect_seq", "branch") if name in gate.context}
+        detail = {**known, "by_hand": True, "result": None, "comment": decision.comment}
         moves.record(run, journal.Entry(Kind.COMPENSATED, gate.step, None, decision.by_name, detail))
     fields = {"attempt": run.attempt + 1, "failures": 0, "losses": 0, "available_at": Now(), "saved": None}
     if run.status == Status.HELD:
