@@ -4,8 +4,7 @@ from typing import Any
 
 from approvals.models import Gate, GateKind
 from approvals.services.deciding import votes
-from workflows import registry
-from workflows import state as states
+from workflows import masking, registry
 
 
 def gate_as_json(gate: Gate) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "summary": gate.summary,
         "action": gate.action,
         "verdicts": gate.verdicts,
-        "context": states.masked(schema, gate.context),
+        "context": masking.masked(schema, gate.context),
         "opened_at": gate.opened_at.isoformat(),
         "due_at": gate.due_at.isoformat() if gate.due_at else None,
         "level": gate.level,

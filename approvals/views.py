@@ -11,12 +11,12 @@ from approvals.consequences import consequences
 from approvals.models import Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision, NotYours, Refused
 from approvals.services.deciding import closed_in_words, decide, votes
-from checkpoints import store
+from checkpoints import current, store
 from runs.schema_form import SchemaForm, form_for
 from runs.views import whole_number
-from workflows import registry
+from workflows import masking, registry
 from workflows import state as states
-from workflows.errors import StepGone
+from workflows.errors import StateUnreadable, StepGone
 
 TABS = {"mine": "Mine", "open": "All open", "history": "History"}
 PAGE = 100
@@ -68,7 +68,7 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
         )
     except InvalidDecision as error:
         return _page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
-    except (StepGone, registry.WorkflowUnknown, store.HistoryBroken) as error:
+    except (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable) as error:
         return _page(request, gate, form=form, status=409, refused=str(error), typed=request.POST)
     except NotYours as error:
         return _page(request, gate, status=403, refused=str(error), typed=request.POST)
@@ -89,7 +89,7 @@ def _page(
         "gate": gate,
         "run": gate.run,
         "form": form or _form(gate, None),
-        "shown": states.masked(schema, gate.context),
+        "shown": masking.masked(schema, gate.context),
         "branch": gate.branch,
         "decisions": gate.decisions.all(),
         "votes": votes(gate),
@@ -119,7 +119,8 @@ def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
     if kind is None:
         return None
     try:
-        unset = states.unset(kind, store.load(gate.run_id, gate.branch.fan_out.seq if gate.branch else gate.run.seq).values)
-    except store.HistoryBroken:
+        seq = gate.branch.fan_out.seq if gate.branch else gate.run.seq
+        unset = states.unset(kind, current.at(gate.run_id, kind, seq).values)
+    except (store.HistoryBroken, StateUnreadable, states.StateInvalid):
         return None
     return form_for(states.schema_of(kind, unset))(data) if unset else None

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from checkpoints import blob, store
+from checkpoints import blob, packing, store
 from checkpoints.models import Checkpoint
 from runs.models import Run
-from workflows import codec, registry
-from workflows import state as states
+from workflows import codec, masking, registry
 from workflows.keys import visit_key
 
 
@@ -16,13 +15,13 @@ def checkpoint_as_json(run: Run, seq: int) -> dict[str, Any]:
     loaded = store.load(run.pk, row.seq)
     schema = registry.schema(run.workflow, run.version)
     saw = _saw(run, row.step)
-    delta = blob.unpack(row.delta)
-    shown = {how: states.masked(schema, fields) for how, fields in delta.items()}
+    delta = packing.read(blob.unpack(row.delta or b""))
+    shown = {how: masking.masked(schema, fields) for how, fields in delta.items()}
     return {
         "seq": row.seq,
         "step": row.step,
         "attempt": row.attempt,
-        "state": states.masked(schema, loaded.values),
+        "state": masking.masked(schema, loaded.values),
         "delta": shown,
         "saw": saw,
         "spared_bytes": _spared(run, row, saw),

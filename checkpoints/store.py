@@ -1,29 +1,28 @@
-"""Writing and reading states: deltas, keyframes, and the proof that they are as they were written."""
+"""Writing checkpoints and reading states, with the proof that they are as they were written."""
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from checkpoints import blob
+from checkpoints import blob, contents, packing
+from checkpoints.contents import Parts
 from checkpoints.models import Checkpoint
+from checkpoints.packing import Packed, Since
 from runs import hot, places
 from runs.services import journal
-from workflows import codec
-from workflows.state import Change
+from workflows import codec, delta
+from workflows.state import Change, State
 
 LARGEST = 2**62  # beyond any seq, within a bigint
-KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
-OUTGROWN = 4  # times the last keyframe's size, in deltas since: bounds the bytes that any state is read from
-SMALL = 4096  # bytes of deltas that are never worth a keyframe
 
 
 class HistoryBroken(Exception):
-    """A stored checkpoint is not as it was written. It is never resumed from silently."""
+    """A stored entry is not as it was written. It is never resumed from silently."""
 
     def __init__(self, run_id: uuid.UUID, seq: int, why: str) -> None:
-        self.run_id, self.seq = run_id, seq
+        self.run_id, self.seq, self.why = run_id, seq, why
         super().__init__(f"The history of run {run_id} is broken at seq {seq}: {why}")
 
 
@@ -31,87 +30,80 @@ class CheckpointMissing(LookupError):
     """There is no checkpoint at or before that seq."""
 
 
-@dataclass
-class Since:
-    """What has been written since the last keyframe; decides when the next one is due."""
-
-    count: int = 0
-    size: int = 0  # bytes
-    keyframe: int = 0  # bytes of that keyframe
-
-    def add(self, delta: bytes) -> None:
-        self.count += 1
-        self.size += len(delta)
-
-    @property
-    def is_enough(self) -> bool:
-        return self.count >= KEYFRAME_EVERY or self.size > max(SMALL, OUTGROWN * self.keyframe)
-
-
-@dataclass(frozen=True)
-class Packed:
-    """One checkpoint's columns, ready for the boundary statement."""
-
-    delta: bytes
-    keyframe: bytes | None
-    content_hash: bytes
+class StatePruned(CheckpointMissing):
+    """There was one, and the workflow's retention has removed its state."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A state as plain JSON, as of one checkpoint."""
+    """A state as plain JSON, as of one checkpoint; a secret value is Sealed in it."""
 
     seq: int
     schema_version: int
+    next_step: str
     values: dict[str, Any]
     since: Since
 
 
-def pack(
-    *, step: str, visit: int, attempt: int, schema_version: int, delta: Mapping[str, Any], values: Mapping[str, Any],
-    since: Since, usage: Any = None, logs: str | None = None, keyframe: bool = False,
-) -> Packed:  # fmt: skip
-    """Pack a checkpoint. A keyframe is added when asked for, after 64 deltas, or when these outgrow the last one."""
-    packed = blob.pack(delta)
-    since.add(packed)
-    frame: bytes | None = None
-    if keyframe or since.is_enough:
-        frame = blob.pack(values)
-        since.count, since.size, since.keyframe = 0, 0, len(frame)
-    return Packed(packed, frame, hash_of(step, visit, attempt, schema_version, usage, logs, packed, frame))
-
-
-def hash_of(
-    step: str, visit: int, attempt: int, schema_version: int, usage: Any, logs: str | None, delta: bytes,
-    keyframe: bytes | None,
-) -> bytes:  # fmt: skip
-    """The content hash of a checkpoint, over its bytes as stored (usage is compared as a value: jsonb rewrites text)."""
-    cost = sorted((usage or {}).items())
-    return journal.content_hash(["checkpoint", step, visit, attempt, schema_version, cost, logs], delta, keyframe)
-
-
+COLUMNS = """seq, content_hash, digest, step, visit, attempt, schema_version, usage, logs, delta, keyframe, next_step,
+    reused_from"""
+NO_COLUMNS = "'', 0, 0, 0, NULL::jsonb, NULL, NULL::bytea, NULL::bytea, '', NULL::bigint"  # of an event, in their place
 # The keyframe at or before the wanted seq, and every checkpoint after it: at most KEYFRAME_EVERY rows.
 _KEYFRAME = """
     SELECT seq FROM checkpoints_checkpoint
     WHERE run_id = %(run)s AND seq <= %(seq)s AND keyframe IS NOT NULL ORDER BY seq DESC LIMIT 1
 """
 _LOAD = f"""
-SELECT seq, content_hash, digest, step, visit, attempt, schema_version, usage, logs, delta, keyframe
-FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
+SELECT {COLUMNS} FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
 """
 # The same with the events in between, which the chain needs: they have no delta.
 READ_PROVEN = f"""
 {_LOAD}
 UNION ALL
-SELECT seq, content_hash, digest, '', 0, 0, 0, NULL, NULL, NULL, NULL
+SELECT seq, content_hash, digest, {NO_COLUMNS}
 FROM runs_event WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
 ORDER BY seq
 """
 
 
+class Row:
+    """One row of ``COLUMNS``."""
+
+    __slots__ = ("columns", "content_hash", "digest", "is_checkpoint", "seq", "usage")
+
+    def __init__(self, row: Any) -> None:
+        self.seq, self.content_hash, self.digest = row[0], bytes(row[1]), bytes(row[2])
+        self.usage = codec.loads(row[7]) if isinstance(row[7], str) else row[7]
+        self.columns = {
+            "step": row[3],
+            "visit": row[4],
+            "attempt": row[5],
+            "schema_version": row[6],
+            "logs": row[8],
+            "delta": None if row[9] is None else bytes(row[9]),
+            "keyframe": None if row[10] is None else bytes(row[10]),
+            "next_step": row[11],
+            "reused_from": row[12],
+        }
+        self.is_checkpoint = row[9] is not None
+
+    def is_as_written(self) -> bool:
+        return packing.hash_of(self.columns, self.usage) == self.content_hash
+
+    def follows(self, digest: bytes) -> bool:
+        """Whether its digest is made from the one before."""
+        return link(digest, self.seq, self.content_hash) == self.digest
+
+
+def link(digest: bytes, seq: int, content_hash: bytes) -> bytes:
+    """The digest of an entry: SHA-256 over the one before, its ``seq`` in 8 bytes, and the hash of its content."""
+    return hashlib.sha256(digest + seq.to_bytes(8, "big") + content_hash).digest()
+
+
 def load(run_id: uuid.UUID, seq: int) -> Loaded:
-    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing or HistoryBroken."""
-    return replayed(run_id, hot.rows(f"{_LOAD} ORDER BY seq", {"run": run_id, "seq": min(seq, LARGEST)}))
+    """The state at the checkpoint at or before ``seq``. Raises CheckpointMissing, StatePruned, HistoryBroken."""
+    rows = [Row(row) for row in hot.rows(f"{_LOAD} ORDER BY seq", {"run": run_id, "seq": min(seq, LARGEST)})]
+    return _replayed(run_id, rows, seq)
 
 
 def proven(run_id: uuid.UUID, rows: list[Any], head: bytes) -> Loaded:
@@ -119,53 +111,88 @@ def proven(run_id: uuid.UUID, rows: list[Any], head: bytes) -> Loaded:
 
     A row that was taken out, put in or rewritten whole is found. Raises HistoryBroken.
     """
-    if not rows:
+    found = [Row(row) for row in rows]
+    if not found:
         raise HistoryBroken(run_id, 0, "no checkpoint with a whole state is left")
-    loaded = replayed(run_id, [row for row in rows if row[9] is not None])
-    digest, expected = bytes(rows[0][2]), rows[0][0] + 1
-    for seq, content_hash, stored, *_ in rows[1:]:
-        if seq != expected:
-            raise HistoryBroken(run_id, expected, "the entry is gone")
-        digest = hashlib.sha256(digest + seq.to_bytes(8, "big") + bytes(content_hash)).digest()
-        if digest != bytes(stored):
-            raise HistoryBroken(run_id, seq, "its digest does not follow from the entries before it")
-        expected = seq + 1
-    if digest != head:
-        raise HistoryBroken(run_id, expected - 1, "the last digest is not the run's")
+    loaded = _replayed(run_id, [row for row in found if row.is_checkpoint], LARGEST)
+    last = found[0]
+    for row in found[1:]:
+        if row.seq != last.seq + 1:
+            raise HistoryBroken(run_id, last.seq + 1, "the entry is gone")
+        if not row.follows(last.digest):
+            raise HistoryBroken(run_id, row.seq, "its digest does not follow from the entries before it")
+        last = row
+    if last.digest != head:
+        raise HistoryBroken(run_id, last.seq, "the last digest is not the run's")
     return loaded
 
 
-def replayed(run_id: uuid.UUID, rows: list[Any]) -> Loaded:
-    """The state from the rows of a load, each of which must match its hash."""
+def _replayed(run_id: uuid.UUID, rows: list[Row], seq: int) -> Loaded:
+    """The state from a keyframe and the deltas after it, each of which must match its hash."""
     if not rows:
+        if Checkpoint.objects.filter(run_id=run_id, seq__lte=min(seq, LARGEST)).exists():
+            raise StatePruned(f"the state of run {run_id} at seq {seq} was pruned, as its workflow's retention says")
         raise CheckpointMissing(f"run {run_id} has no such checkpoint")
-    values: dict[str, Any] = {}
-    since = Since()
-    for number, (at, stored, _, step, visit, attempt, version, usage, logs, delta, keyframe) in enumerate(rows):
-        usage = codec.loads(usage) if isinstance(usage, str) else usage
-        delta, keyframe = bytes(delta), None if keyframe is None else bytes(keyframe)
-        if hash_of(step, visit, attempt, version, usage, logs, delta, keyframe) != bytes(stored):
-            raise HistoryBroken(run_id, at, "its content does not match its hash")
+    since, deltas = Since(), list[tuple[int, dict[str, dict[str, Any]]]]()
+    for number, row in enumerate(rows):
+        if not row.is_as_written():
+            raise HistoryBroken(run_id, row.seq, "its content does not match its hash")
+        stored = row.columns["keyframe"] if number == 0 else row.columns["delta"]
         try:
-            if number == 0:
-                values = blob.unpack(keyframe or b"")
-                since.keyframe = len(keyframe or b"")
+            found = packing.read(blob.unpack(stored or b""))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise HistoryBroken(run_id, row.seq, str(error)) from None
+        parts = [value for how in ("set", "append") for value in found[how].values() if isinstance(value, Parts)]
+        size = len(stored) + sum(one.size for one in parts)
+        since.known.update(one for part in parts for one in part.hashes)
+        since.version = row.columns["schema_version"]
+        if number == 0:
+            since.keyframe = size
+        else:
+            since.add(size)
+        deltas.append((row.seq, found))
+    last = rows[-1]
+    return Loaded(last.seq, last.columns["schema_version"], last.columns["next_step"], folded(run_id, deltas), since)
+
+
+Deltas = Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]]
+
+
+def folded(run_id: uuid.UUID, deltas: Deltas) -> dict[str, Any]:
+    """The values after all ``deltas`` (seq and delta), the first of which makes the state from nothing.
+
+    Of large values only the pieces that are still part of the state are read. Raises HistoryBroken.
+    """
+    made: dict[str, list[tuple[int, str, Any]]] = {}  # by field: what is left to be done since it was last set as a whole
+    for seq, one in deltas:
+        for name, value in one["set"].items():
+            made[name] = [(seq, "set", value)]
+        for how in ("append", "patch"):
+            for name, value in one[how].items():
+                made.setdefault(name, []).append((seq, how, value))
+    wanted = {h for todo in made.values() for _, _, value in todo if isinstance(value, Parts) for h in value.hashes}
+    pieces = contents.fetch(run_id, wanted)
+    return {name: _made(run_id, name, todo, pieces) for name, todo in made.items()}
+
+
+def _made(run_id: uuid.UUID, name: str, todo: list[tuple[int, str, Any]], pieces: Mapping[str, bytes]) -> Any:
+    value: Any = None
+    for number, (seq, how, stored) in enumerate(todo):
+        try:
+            given = stored.put_together(pieces) if isinstance(stored, Parts) else stored
+            if how == "set":
+                value = given
+            elif number == 0:
+                raise ValueError(f"{name!r} was changed before it was set")
+            elif how == "append":
+                value = [*value, *given]
             else:
-                values = replay(values, blob.unpack(delta))
-                since.add(delta)
-        except (ValueError, KeyError, TypeError) as error:
-            raise HistoryBroken(run_id, at, str(error)) from None
-    return Loaded(rows[-1][0], rows[-1][6], values, since)
-
-
-def replay(values: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
-    """The state after ``delta``, which Holdfast alone understands: no author's reducer runs here."""
-    after = dict(values)
-    for name, value in delta.get("set", {}).items():
-        after[name] = value
-    for name, items in delta.get("append", {}).items():
-        after[name] = [*after[name], *items]
-    return after
+                value = delta.edited(value, given)
+        except KeyError as error:
+            raise HistoryBroken(run_id, seq, f"a piece of {name!r} is gone, or altered: {error}") from None
+        except (ValueError, TypeError) as error:
+            raise HistoryBroken(run_id, seq, str(error)) from None
+    return value
 
 
 # In the transaction that locked the run: one checkpoint outside the worker's boundary (the input, a decided gate).
@@ -174,59 +201,45 @@ WITH moved AS (
     UPDATE runs_run SET seq = seq + 1, digest = {journal.NEXT_LINK}, updated_at = holdfast_now()
     WHERE id = %(run)s RETURNING seq, digest
 )
-INSERT INTO checkpoints_checkpoint
-    (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs, started_at, at, content_hash, digest)
-SELECT %(run)s, moved.seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(delta)s, %(keyframe)s,
-       %(usage)s::jsonb, %(logs)s, %(started_at)s, holdfast_now(), %(content_hash)s, moved.digest
+INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, next_step, reused_from, delta, keyframe,
+    usage, logs, started_at, at, content_hash, digest)
+SELECT %(run)s, moved.seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(next_step)s, %(reused_from)s, %(delta)s,
+       %(keyframe)s, %(usage)s::jsonb, %(logs)s, %(started_at)s, holdfast_now(), %(content_hash)s, moved.digest
 FROM moved RETURNING seq
 """
 
 
-def write(
-    run_id: uuid.UUID, packed: Packed, *, step: str, visit: int, attempt: int, schema_version: int,
-    started_at: Any = None, usage: Any = None, logs: str | None = None,
-) -> int:  # fmt: skip
+def write(run_id: uuid.UUID, packed: Packed, *, started_at: Any = None) -> int:
     """Append a checkpoint to the run's history and return its seq."""
-    values = {
-        "run": run_id,
-        "step": step,
-        "visit": visit,
-        "attempt": attempt,
-        "schema_version": schema_version,
-        "delta": packed.delta,
-        "keyframe": packed.keyframe,
-        "content_hash": packed.content_hash,
-        "started_at": started_at,
-        "usage": None if usage is None else codec.dumps(usage).decode(),
-        "logs": logs,
-    }
-    return int(hot.one(_WRITE, values)[0])
+    for statement, values in contents.to_store(run_id, packed.pieces):
+        hot.rows(statement, values)
+    return int(hot.one(_WRITE, {"run": run_id, "started_at": started_at, **packed.columns})[0])
 
 
 class Placed(places.Placed, Protocol):
     """Where a run stands."""
 
-    id: uuid.UUID
+    @property
+    def id(self) -> uuid.UUID: ...
 
 
 def write_change(
-    run: Placed, schema_version: int, change: Change | None, since: Since, *, usage: Any = None, logs: str | None = None,
-    started_at: Any = None, step: str | None = None,
+    run: Placed, kind: type[State], change: Change | None, since: Since, *, next_step: str, usage: Any = None,
+    logs: str | None = None, started_at: Any = None, step: str | None = None,
 ) -> int:  # fmt: skip
     """Append what was changed (None: nothing) as the checkpoint of the run's current step; its seq.
 
     ``step=""``: no step made the change, a person did.
     """
-    place: dict[str, Any] = {
-        "step": run.step if step is None else step,
-        "visit": run.visit,
-        "attempt": run.attempt,
-        "schema_version": schema_version,
-        "usage": usage,
-        "logs": logs,
-    }
-    packed = pack(**place, delta=change.delta if change else {}, values=change.values if change else {}, since=since)
-    return write(run.id, packed, **place, started_at=started_at)
+    step = run.step if step is None else step
+    packed = packing.pack(run.id, kind, run, change, since, next_step=next_step, step=step, usage=usage, logs=logs)
+    return write(run.id, packed, started_at=started_at)
+
+
+def unread(run_id: uuid.UUID) -> Since:
+    """For a checkpoint that changes nothing, so that the state need not be read: only its schema version is known."""
+    rows = Checkpoint.objects.filter(run_id=run_id).order_by("-seq").values_list("schema_version", flat=True)
+    return Since(version=rows.first())
 
 
 def find(run_id: uuid.UUID, seq: int) -> Checkpoint:

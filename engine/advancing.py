@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import structlog
 
-from checkpoints import store
+from checkpoints import current, store
 from engine import branch_claim, branches, claim, endings, lease, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed, Taken
@@ -15,7 +15,7 @@ from engine.undoing import Undoing
 from runs import poke
 from workflows import registry
 from workflows import state as states
-from workflows.errors import StepGone
+from workflows.errors import StateUnreadable, StepGone
 
 log = structlog.get_logger("holdfast.run")
 REFUSED_PAUSE = 1.0  # seconds
@@ -93,7 +93,10 @@ def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stret
         return None
     kind = Stretch if run.rolls_back_from is None else Undoing
     try:
-        return kind(run, workflow, workflow.state.parse(loaded.values), loaded.values, loaded.since)
+        return kind(run, workflow, current.of(run.id, workflow.state, loaded))
+    except StateUnreadable as error:
+        endings.hold(run, f"{error} Then release the run.")
+        return None
     except states.StateInvalid as error:
         endings.hold(run, f"The state does not fit {workflow.state.__name__} any more: {error}.")
         return None

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from checkpoints.store import Packed
+from checkpoints import contents
+from checkpoints.packing import Packed
 from engine.claim import BRANCHES_MAY, MAY_START, Claimed
 from engine.insisting import insist
 from runs import hot, poke
@@ -64,10 +65,10 @@ WITH moved AS (
     WHERE {FENCE}
     RETURNING seq, digest, requested, updated_at, step_started_at, breakpoints
 ), written AS (
-    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
-        started_at, at, content_hash, digest)
-    SELECT %(run)s, seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(delta)s, %(keyframe)s, %(usage)s::jsonb,
-        %(logs)s, %(started_at)s, updated_at, %(content_hash)s, digest
+    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, next_step, reused_from, delta,
+        keyframe, usage, logs, started_at, at, content_hash, digest)
+    SELECT %(run)s, seq, %(step)s, %(visit)s, %(attempt)s, %(schema_version)s, %(next_step)s, %(reused_from)s, %(delta)s,
+        %(keyframe)s, %(usage)s::jsonb, %(logs)s, %(started_at)s, updated_at, %(content_hash)s, digest
     FROM moved
 )
 SELECT seq, requested, step_started_at, breakpoints FROM moved
@@ -93,11 +94,11 @@ WITH moved AS (
     WHERE {FENCE}
     RETURNING seq, digest, digest_before, requested, updated_at
 ), written AS (
-    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, delta, keyframe, usage, logs,
-        started_at, at, content_hash, digest)
+    INSERT INTO checkpoints_checkpoint (run_id, seq, step, visit, attempt, schema_version, next_step, reused_from, delta,
+        keyframe, usage, logs, started_at, at, content_hash, digest)
     SELECT %(run)s, CASE WHEN requested = '' THEN seq - 1 ELSE seq END, %(step)s, %(visit)s, %(attempt)s,
-        %(schema_version)s, %(delta)s, %(keyframe)s, %(usage)s::jsonb, %(logs)s, %(started_at)s, updated_at,
-        %(content_hash)s, digest_before
+        %(schema_version)s, %(next_step)s, %(reused_from)s, %(delta)s, %(keyframe)s, %(usage)s::jsonb, %(logs)s,
+        %(started_at)s, updated_at, %(content_hash)s, digest_before
     FROM moved
 ), ended AS (
     INSERT INTO runs_event (run_id, seq, kind, step, attempt, by, detail, at, content_hash, digest)
@@ -119,34 +120,26 @@ def _ended() -> dict[str, Any]:
 
 
 @insist
-def commit(run: Claimed, packed: Packed, *, schema_version: int, next_step: str, used: Used, logs: str | None) -> None:
-    """Insert the step's checkpoint and move the run to ``next_step`` (``end``: it has succeeded). One round trip.
+def commit(run: Claimed, packed: Packed, *, used: Used) -> None:
+    """Insert the step's checkpoint and move the run to its ``next_step`` (``end``: it has succeeded). One round trip.
 
     Updates ``run`` to what the row now is; where ``started_at`` is None, the next step may not start. Raises Fenced.
     """
-    usage = used.as_json()
+    next_step = packed.columns["next_step"]
     values: dict[str, Any] = {
         **fence(run),
-        "next_step": next_step,
-        "step": run.began_as,
-        "visit": run.visit,
-        "attempt": run.attempt,
-        "schema_version": schema_version,
-        "delta": packed.delta,
-        "keyframe": packed.keyframe,
-        "content_hash": packed.content_hash,
-        "usage": None if usage is None else codec.dumps(usage).decode(),
-        "logs": logs,
+        **packed.columns,
         "started_at": run.started_at,
         "input_tokens": used.input_tokens,
         "output_tokens": used.output_tokens,
         "cost_usd": used.cost_usd,
     }
-    finishing = next_step == "end"
-    row = hot.one(_FINISH, values | _ended()) if finishing else hot.one(_ADVANCE, values)
-    if row is None:
+    statement = (_FINISH, values | _ended()) if next_step == "end" else (_ADVANCE, values)
+    pieces = contents.to_store(run.id, packed.pieces)
+    rows = hot.in_one_trip(*pieces, statement)[-1] if pieces else hot.rows(*statement)
+    if not rows:
         raise Fenced
-    run.seq, run.requested, run.started_at, breakpoints = row
+    run.seq, run.requested, run.started_at, breakpoints = rows[0]
     run.breakpoints = breakpoints or []
     run.step, run.visit, run.attempt, run.failures, run.losses = next_step, run.visit + 1, 1, 0, 0
     run.boundary, run.began_as = run.boundary + 1, next_step

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from checkpoints import store
+from checkpoints import current, store
 from engine import claim, timelimit
 from engine.claim import BRANCHES_MAY, Claimed, Part
 from engine.services import settling
@@ -17,6 +17,7 @@ from runs.models import FanOut, Run
 from runs.moves import BRANCH_MOVES, Requested, Status
 from workflows import Workflow, registry
 from workflows import state as states
+from workflows.errors import StateUnreadable
 
 _COLUMNS = """id, index, arg, step, visit, attempt, failures, losses, boundary, claim, step_started_at, doubt_at, doubt_reason,
     saved, pause, done, slot"""
@@ -160,10 +161,9 @@ def enter(run_id: uuid.UUID, worker: int) -> Entered | None:
     if run is None or run.fan_out is None:
         return None
     try:
-        loaded = store.load(run.pk, run.fan_out.seq)
         workflow = registry.version(run.workflow, run.version)
-        state = workflow.state.parse(loaded.values)
-    except (store.HistoryBroken, registry.WorkflowUnknown, states.StateInvalid) as error:
+        found = current.at(run.pk, workflow.state, run.fan_out.seq)
+    except (store.HistoryBroken, registry.WorkflowUnknown, states.StateInvalid, StateUnreadable) as error:
         settling.hold(run.pk, f"{error} Its branches are not carried on.")
         return None
-    return Entered(run, run.fan_out, worker, workflow, state, loaded.values, time.monotonic())
+    return Entered(run, run.fan_out, worker, workflow, found.state, found.values, time.monotonic())

@@ -105,7 +105,7 @@ class BranchStretch(Stretch):
         self.state, self.values = change.state, change.values
         return True
 
-    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> dict[str, Any]:
+    def write_checkpoint(self, change: states.Change, ctx: RunCtx, next_step: str = "") -> dict[str, Any]:
         assert self.run.part is not None
         return {"done": [*self.run.part.done, self._finished_step(change, ctx, at=database_now())]}
 

@@ -11,7 +11,7 @@ from engine.claim import Claimed
 from engine.context import RunCtx
 from runs.clock import database_now
 from runs.models import Event, Kind
-from workflows import Happened, NotHappened, Partly, State, Unknown, codec
+from workflows import Happened, NotHappened, Partly, State, Unknown, codec, masking
 from workflows import state as states
 from workflows.attempts import Failure
 from workflows.policy import Policy
@@ -79,7 +79,7 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
             "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
             "key": run.key,
             **({"branch": run.part.index, "arg": run.part.arg} if run.part else {}),
-            "given": states.masked(type(state), given),
+            "given": masking.masked(type(state), given),
             "noted": run.saved,
             "answers": [_answer(entry) for entry in answers if entry["detail"].get("visit") == run.visit],
         },

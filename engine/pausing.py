@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from approvals.services import ending
+from checkpoints import packing
 from engine import boundary, endings
 from engine.context import RunCtx
 from engine.insisting import insist
@@ -31,7 +32,8 @@ def pause(stretch: "Stretch", what: Sleep | Wait, target: str, change: states.Ch
     """The boundary of a step that sleeps or waits: nobody has it until then."""
     ctx.outcome = "pauses"
     with boundary.fenced(stretch.run) as row:
-        fields = {**stretch.write_checkpoint(change, ctx), **endings.spend(row, ctx, kept=True)}
+        goes_on = target if isinstance(what, Sleep) else packing.HERE
+        fields = {**stretch.write_checkpoint(change, ctx, goes_on), **endings.spend(row, ctx, kept=True)}
         if isinstance(what, Sleep):
             _sleep(row, what, target, fields)
         else:

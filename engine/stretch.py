@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
-from checkpoints import store
+from checkpoints import current, packing, store
 from engine import attempt, boundary, claim, doubt, effects, endings, fanning, gates, metrics, pausing, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed
@@ -23,7 +23,7 @@ from runs.clock import Now, database_now
 from runs.models import Kind
 from runs.moves import Requested
 from runs.services import journal, moves
-from workflows import Workflow, codec
+from workflows import Workflow, codec, masking
 from workflows import state as states
 from workflows.attempts import Failure, Result, failure
 from workflows.steps import Gate, Step
@@ -38,10 +38,9 @@ class Stretch:
     A branch's is engine/branches.py; doubts, pauses and fan-outs are carried on by modules of their own.
     """
 
-    def __init__(
-        self, run: Claimed, workflow: Workflow[Any], state: states.State, values: dict[str, Any], since: store.Since
-    ) -> None:
-        self.run, self.workflow, self.state, self.values, self.since = run, workflow, state, values, since
+    def __init__(self, run: Claimed, workflow: Workflow[Any], found: current.Current) -> None:
+        self.run, self.workflow = run, workflow
+        self.state, self.values, self.since = found.state, found.values, found.since
         self.steps = workflow.steps
         self.began = time.monotonic()
         self.forced_gate = ""
@@ -242,16 +241,12 @@ class Stretch:
 
     def advance(self, target: str, change: states.Change, ctx: RunCtx) -> bool:
         """The boundary to the next step."""
-        packed = store.pack(
-            step=self.run.began_as, visit=self.run.visit, attempt=self.run.attempt, usage=ctx.used.as_json(),
-            schema_version=self.workflow.state.schema_version, delta=change.delta, values=change.values,
-            since=self.since, logs=ctx.logs(),
+        packed = packing.pack(
+            self.run.id, self.workflow.state, self.run, change, self.since, next_step=target, step=self.run.began_as,
+            usage=ctx.used.as_json(), logs=ctx.logs(),
         )  # fmt: skip
         ctx.outcome = "done"
-        boundary.commit(
-            self.run, packed, schema_version=self.workflow.state.schema_version, next_step=target, used=ctx.used,
-            logs=ctx.logs(),
-        )  # fmt: skip
+        boundary.commit(self.run, packed, used=ctx.used)
         self.state, self.values = change.state, change.values
         return target != "end" or bool(self.run.requested)
 
@@ -265,12 +260,12 @@ class Stretch:
 
     def _printable(self, updates: Mapping[str, Any]) -> str:
         """What a step returned, for people: secrets masked."""
-        return codec.clean(repr(states.masked(self.workflow.state, updates)))
+        return codec.clean(repr(masking.masked(self.workflow.state, updates)))
 
-    def write_checkpoint(self, change: states.Change, ctx: RunCtx) -> dict[str, Any]:
+    def write_checkpoint(self, change: states.Change, ctx: RunCtx, next_step: str = packing.HERE) -> dict[str, Any]:
         """In the transaction of a boundary that is not the next step's. Returns the row's fields that hold it, if any do."""
         store.write_change(
-            self.run, self.workflow.state.schema_version, change, self.since, usage=ctx.used.as_json(), logs=ctx.logs(),
+            self.run, self.workflow.state, change, self.since, next_step=next_step, usage=ctx.used.as_json(), logs=ctx.logs(),
             started_at=self.run.started_at, step=self.run.began_as,
         )  # fmt: skip
         return {}

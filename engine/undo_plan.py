@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from checkpoints import store
+from checkpoints import current
 from checkpoints.models import Checkpoint
 from engine.claim import Claimed
 from runs.models import Branch, Event, FanOut, Kind
@@ -45,10 +45,9 @@ class Effect:
         return (LAST if self.doubt and self.branch is None else self.seq, self.at or "~", self.count)
 
     def state(self, run: Claimed, workflow: Workflow[Any]) -> states.Change:
-        """The state of its own checkpoint, or the one that it was tried with. Raises StateInvalid, HistoryBroken."""
-        loaded = store.load(run.id, self.seq)
-        state = workflow.state.parse(loaded.values)
-        return joining.with_parts(state, loaded.values, self.branch.done[: self.count] if self.branch else ())
+        """The state of its own checkpoint, or the one that it was tried with. Raises what ``current.at`` does."""
+        found = current.at(run.id, workflow.state, self.seq)
+        return joining.with_parts(found.state, found.values, self.branch.done[: self.count] if self.branch else ())
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def count(run_id: uuid.UUID, step: Step) -> int:
     if step.is_branch:
         return Branch.objects.filter(run=run_id, done__contains=[{"step": step.name}]).count()
     names = [step.name, *step.was]
-    return Checkpoint.objects.filter(run_id=run_id, step__in=names).values("visit").distinct().count()
+    return Checkpoint.objects.filter(run_id=run_id, step__in=names, reused_from=None).values("visit").distinct().count()
 
 
 def _names(run: Claimed) -> set[str]:
@@ -106,7 +105,7 @@ def _effects(steps: Mapping[str, Step]) -> dict[str, Step]:
 
 def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:
     effects = _effects(workflow.steps)
-    rows = Checkpoint.objects.filter(run_id=run.id, step__in=effects).order_by("seq")
+    rows = Checkpoint.objects.filter(run_id=run.id, step__in=effects, reused_from=None).order_by("seq")
     for seq, step, visit in rows.values_list("seq", "step", "visit"):
         yield Effect(effects[step], visit_key(run.id, step, visit), seq)
     doubt = (run.pause or {}).get("doubt")

@@ -23,7 +23,7 @@ from engine.undo_plan import Effect, make
 from runs.clock import Now, database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
-from workflows import Happened, NotHappened, Partly, Unknown, codec
+from workflows import Happened, NotHappened, Partly, Unknown, codec, masking
 from workflows import state as states
 from workflows.attempts import POISON, Failure
 from workflows.errors import StepGone
@@ -177,7 +177,7 @@ class Undoing(Stretch):
                 "why": why,
                 "tries": self.run.attempt,
                 "key": ctx.idempotency_key,
-                "given": states.masked(self.workflow.state, seen.values),
+                "given": masking.masked(self.workflow.state, seen.values),
                 **({"arg": effect.branch.arg} if effect.branch else {}),
                 **_known(effect),
             },

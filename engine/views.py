@@ -9,7 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
-from checkpoints import store
+from checkpoints import current, store
 from engine.services import controls, starting
 from runs.access import NotPermitted, require
 from runs.models import Run
@@ -18,6 +18,7 @@ from runs.services.moves import MoveRefused
 from runs.views import whole_number
 from workflows import Workflow, codec, registry
 from workflows import state as states
+from workflows.errors import StateUnreadable
 
 
 @login_required
@@ -93,10 +94,10 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     try:
         require(request.user, "operate")
         schema = registry.version(run.workflow, run.version).state
-        values = states.shown_to_change(schema, store.load(run.pk, run.seq).values)
+        values = states.shown_to_change(schema, current.at(run.pk, schema, run.seq).values)
     except NotPermitted as error:
         return render(request, "error.html", {"title": "Not permitted", "text": str(error)}, status=403)
-    except (registry.WorkflowUnknown, store.HistoryBroken) as error:
+    except (registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable) as error:
         return render(request, "error.html", {"title": "Nothing to change", "text": str(error)}, status=409)
     if not (run.can_retry or run.can_release):
         return redirect("run-detail", run_id=run_id)

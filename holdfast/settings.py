@@ -1,8 +1,11 @@
 """One settings file, read from the environment (docs/settings.md lists every name)."""
 
 import os
+import re
 import secrets
 import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +44,21 @@ HOLDFAST_ROLE = os.environ.get("HOLDFAST_ROLE", "")  # "web" in the web process,
 
 
 def _secret_key() -> str:
-    given = os.environ.get("HOLDFAST_SECRET_KEY")
-    if given:
-        return given
-    path = HOLDFAST_DATA_DIR / "secret-key"
+    return os.environ.get("HOLDFAST_SECRET_KEY") or _kept("secret-key", lambda: secrets.token_urlsafe(50))
+
+
+def _new_master_key() -> str:
+    return urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _kept(name: str, make: Callable[[], str]) -> str:
+    """A secret that is made once and kept in the data folder, where the environment gives none."""
+    path = HOLDFAST_DATA_DIR / name
     if not path.exists():
         HOLDFAST_DATA_DIR.mkdir(mode=0o711, parents=True, exist_ok=True)
         scratch = path.with_name(f"{path.name}.{os.getpid()}")
         scratch.touch(mode=0o600)
-        scratch.write_text(secrets.token_urlsafe(50))
+        scratch.write_text(make())
         try:
             os.link(scratch, path)  # the first of several processes wins, the others read its key
         except FileExistsError:
@@ -60,6 +69,10 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+HOLDFAST_MASTER_KEYS = _words("HOLDFAST_MASTER_KEY") or [_kept("master-key", _new_master_key)]  # the first wraps, all unwrap
+for _key in HOLDFAST_MASTER_KEYS:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", _key):
+        sys.exit("HOLDFAST_MASTER_KEY: keys of 32 bytes in URL-safe base64 were expected; manage.py new_master_key makes one.")
 DEBUG = False
 ALLOWED_HOSTS = _words("HOLDFAST_HOSTS") or ["127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = _words("HOLDFAST_ORIGINS")

@@ -8,8 +8,7 @@ from django.db.models import Count
 from runs.models import Branch, FanOut, Run
 from runs.moves import BranchStatus
 from runs.words import in_short
-from workflows import registry
-from workflows import state as states
+from workflows import masking, registry
 
 PAGE = 50
 
@@ -70,10 +69,10 @@ def as_json(branch: Branch, run: Run, fan_out: FanOut) -> dict[str, Any]:
 
 
 def _changed(branch: Branch, run: Run) -> dict[str, Any]:
-    secret = states.secret_fields(registry.schema(run.workflow, run.version))
+    secret = masking.secret_fields(registry.schema(run.workflow, run.version))
     shown: dict[str, Any] = {}
     for done in branch.done:
         for name, value in {**done.get("set", {}), **done.get("join", {})}.items():
             added = {"added": len(value)} if isinstance(value, list) and name in done.get("join", {}) else in_short(value)
-            shown[name] = {"to": states.MASK} if name in secret else added
+            shown[name] = {"to": masking.MASK} if name in secret else added
     return shown

@@ -1,5 +1,6 @@
 """Where a run or a branch stands: what a new visit begins with, and what a branch keeps of a finished one."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -7,9 +8,21 @@ from typing import Any, Protocol
 class Placed(Protocol):
     """A row, or a worker's claim."""
 
-    step: str
-    visit: int
-    attempt: int
+    @property
+    def step(self) -> str: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """Before the first step."""
+
+    step: str = ""
+    visit: int = 0
+    attempt: int = 1
 
 
 def arrival(row: Placed, step: str) -> dict[str, Any]:

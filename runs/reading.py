@@ -7,8 +7,7 @@ from typing import Any
 
 from runs.models import Kind, Run
 from runs.moves import Status
-from workflows import codec, registry
-from workflows import state as states
+from workflows import codec, masking, registry
 
 PAGE = 200
 
@@ -91,7 +90,7 @@ def run_in_full(run: Run) -> dict[str, Any]:
     gates = run.gates.filter(status="open").order_by("ordinal")
     return {
         **run_as_json(run),
-        "input": states.masked(schema, run.input) if isinstance(run.input, dict) else run.input,
+        "input": masking.masked(schema, run.input) if isinstance(run.input, dict) else run.input,
         "output": output(run),
         "gates": [
             {
@@ -117,8 +116,8 @@ def output(run: Run) -> dict[str, Any] | None:
     try:
         workflow = registry.version(run.workflow, run.version)
     except registry.WorkflowUnknown:
-        return values
-    shown = states.masked(workflow.state, values)
+        return masking.masked(None, values)
+    shown = masking.masked(workflow.state, values)
     fields = getattr(workflow.output, "model_fields", None)
     return shown if fields is None else {name: shown[name] for name in fields if name in shown}
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connections, transaction
 
-from checkpoints import store
+from checkpoints import packing
 from engine import boundary, claim, endings
 from engine.services import controls, deadlines, takeover, workflow_holds
 from engine.services.starting import InputInvalid
@@ -197,9 +197,9 @@ def test_what_resuming_saved_is_summed_per_resume(make_run, people):
     found = claim.take_hinted(run.pk, key)
     assert found is not None
     packed_usage = boundary.Used(10, 5, 3, ())
-    packed = store.pack(step="one", visit=1, attempt=1, schema_version=1, delta={}, values={}, since=store.Since(),
-                        usage=packed_usage.as_json())  # fmt: skip
-    boundary.commit(found[0], packed, schema_version=1, next_step="two", used=packed_usage, logs=None)
+    since = packing.Since(version=1)
+    packed = packing.pack(run.pk, flows.Counter, found[0], None, since, next_step="two", step="one", usage=packed_usage.as_json())
+    boundary.commit(found[0], packed, used=packed_usage)
     die(held)
     assert takeover.take_over(run.pk, key, 1)
     first = fresh(run)

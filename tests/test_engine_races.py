@@ -9,7 +9,7 @@ from django.db import connection, connections, transaction
 from approvals.models import Gate
 from approvals.services.deciding import decide
 from approvals.services.opening import proposal_hash
-from checkpoints import store
+from checkpoints import packing, store
 from engine import boundary, claim
 from engine.boundary import Fenced, Used
 from engine.services import controls, takeover
@@ -17,6 +17,7 @@ from engine.sweeper import Sweeper
 from runs.clock import Now
 from runs.models import Run
 from runs.services import moves
+from tests import flows
 from tests.conftest import die, in_the_way, kinds, new_lease, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,8 +30,9 @@ def taken(run, key=11):
 
 
 def commit(run, step="two"):
-    packed = store.pack(step=run.step, visit=run.visit, attempt=1, schema_version=1, delta={}, values={}, since=store.Since())
-    boundary.commit(run, packed, schema_version=1, next_step=step, used=Used(), logs=None)
+    since = packing.Since(version=1)
+    packed = packing.pack(run.id, flows.Counter, run, None, since, next_step=step, step=run.step)
+    boundary.commit(run, packed, used=Used())
     return run.started_at is not None
 
 

@@ -7,12 +7,15 @@ import pytest
 from approvals.models import Gate
 from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotYours
 from approvals.services import clock
+from checkpoints import packing, store
 from engine.services import controls
 from runs import reading
 from runs.clock import Now
 from runs.models import Run
 from tests import flows
 from tests.conftest import kinds
+from workflows import registry
+from workflows.state import Change
 
 pytestmark = pytest.mark.django_db
 
@@ -217,12 +220,10 @@ def test_an_effect_asks_again_when_the_approved_fields_have_changed(make_gate, w
     flows.script["verify"] = "not"
     answer(gate, "bob", "approve")
     run = run_of(gate)
-    from checkpoints import store
-
     changed = store.load(run.pk, run.seq).values | {"amount": 5000}
-    common = {"step": "x", "visit": 1, "attempt": 1, "schema_version": 1}
-    packed = store.pack(**common, delta={"set": {"amount": 5000}}, values=changed, since=store.Since())
-    store.write(run.pk, packed, **common)
+    kind = registry.version(run.workflow, run.version).state
+    change = Change(kind.parse(changed), changed, {"set": {"amount": 5000}}, {})
+    store.write(run.pk, packing.pack(run.pk, kind, run, change, packing.Since(), next_step="x", step="x"))
     worker(run)
     run.refresh_from_db()
     assert (run.status, run.step, flows.calls) == ("waiting", "boss", ["prepare"])

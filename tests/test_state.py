@@ -5,8 +5,8 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
-from checkpoints import blob, store
-from workflows import Add, Append, Merge, Replace, Secret, State, codec
+from checkpoints import blob
+from workflows import Add, Append, Merge, Replace, Secret, State, codec, delta, masking
 from workflows import state as states
 
 
@@ -90,7 +90,7 @@ def test_a_state_cannot_be_changed_in_place():
 
 
 def test_secrets_are_masked():
-    assert states.masked(Full, {"n": 1, "token": "abc"}) == {"n": 1, "token": states.MASK}
+    assert masking.masked(Full, {"n": 1, "token": "abc"}) == {"n": 1, "token": masking.MASK}
 
 
 @pytest.mark.parametrize("value", [{"a": [1, "ü", None, True, 1.5, "🦀"]}, {"big": "x" * 5000}, {"n": 2**80}])
@@ -111,5 +111,5 @@ def test_replay_makes_the_state_again():
     for number in range(50):
         done = states.apply(state, values, {"n": number, "log": [str(number)], "total": 1})
         state, values = done.state, done.values
-        replayed = store.replay(replayed, codec.loads(codec.dumps(done.delta)))
+        replayed = delta.replay(replayed, codec.loads(codec.dumps(done.delta)))
     assert replayed == values

@@ -5,9 +5,10 @@ from workflows.answers import Ask, End, FanOut, Goto, Happened, NotHappened, Par
 from workflows.context import Branch, Ctx, Decision
 from workflows.definition import Workflow
 from workflows.errors import Ambiguous, Permanent, RegistrationError, Transient
+from workflows.masking import Secret
 from workflows.policy import Policy, escalate
 from workflows.retry import Retry
-from workflows.state import Add, Append, Merge, Replace, Secret, State
+from workflows.state import Add, Append, Merge, Replace, State
 from workflows.steps import Gate, Step
 
 __all__ = [

@@ -42,7 +42,9 @@ def same(a: Any, b: Any) -> bool:
     """Whether two plain JSON values would be stored the same (``1``, ``1.0`` and ``true`` differ)."""
     if type(a) is not type(b):
         return False
-    return a == b if isinstance(a, (str, int, float, bool, type(None))) else dumps(a) == dumps(b)
+    if isinstance(a, (str, int, float, bool, type(None))):
+        return bool(a == b)
+    return bool(a == b) and dumps(a) == dumps(b)  # the first is quick to say no
 
 
 def _has_nul(value: Any) -> bool:

@@ -13,6 +13,14 @@ class StepGone(LookupError):
     """A run stands at a step that this version of its workflow does not have. The text names the remedy."""
 
 
+class StateUnreadable(Exception):
+    """A stored state cannot be used by this deployment. The text names the remedy."""
+
+
+class MigrationMissing(StateUnreadable):
+    """The state is of another schema version, and nothing leads from there to this one."""
+
+
 class Transient(Exception):
     """Certainly did not happen; worth trying again, at the earliest after ``retry_after`` seconds."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import pydantic_core
 
 from workflows import codec
+from workflows.masking import secret_fields
 from workflows.state import Add, Append, Change, Merge, Replace, State, StateInvalid, apply
 
 Part = Mapping[str, Any]  # {"set": {field: value}, "join": {field: what its reducer is to join}}
@@ -18,6 +19,8 @@ def part(state: State, values: Mapping[str, Any], change: Change) -> dict[str, A
     """
     kept: dict[str, Any] = {}
     for name, new in change.updates.items():
+        if name in secret_fields(type(state)):  # a branch keeps its updates as they are
+            raise StateInvalid({name: "a branch cannot set a secret field; set it in the join"})
         reducer = type(state).reducers.get(name)
         if reducer is None or isinstance(new, Replace):
             kept.setdefault("set", {})[name] = change.values[name]

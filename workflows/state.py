@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from workflows import codec
+from workflows import codec, delta
 from workflows.errors import RegistrationError
+from workflows.masking import secret_fields
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -29,10 +30,6 @@ class Reducer:
 Append = Reducer("Append", lambda old, new: [*old, *new], (list,))
 Merge = Reducer("Merge", lambda old, new: {**old, **new}, (dict,))
 Add = Reducer("Add", lambda old, new: old + new, (int, float))
-
-
-class Secret:
-    """Marks a field that people see masked: ``Annotated[str, Secret]``."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def apply(state: State, values: Mapping[str, Any], updates: Mapping[str, Any]) -
     """Join ``updates`` with ``state`` (``values`` is its plain JSON) by each field's reducer.
 
     Only the changed fields are validated, unless the schema has validators of its own. Raises StateInvalid that names
-    each field. The delta is ``{"set": {field: value}, "append": {field: [items]}}`` without empty parts.
+    each field. The delta is as workflows/delta.py has it.
     """
     kind = type(state)
     unknown = [name for name in updates if name not in kind.model_fields]
@@ -134,17 +131,14 @@ def apply(state: State, values: Mapping[str, Any], updates: Mapping[str, Any]) -
         raise StateInvalid({str(name): f"{kind.__name__} has no such field; it has {known}" for name in unknown})
     joined, appended = _join(state, updates)
     new_state = _validated(state, values, joined)
-    new_values, delta = dict(values), dict[str, Any]()
+    new_values, changed = dict(values), delta.Delta()
     for name in updates:
         plain = _plain(kind, name, getattr(new_state, name))
         if name in values and codec.same(values[name], plain):
             continue
         new_values[name] = plain
-        if name in appended:
-            delta.setdefault("append", {})[name] = plain[len(values[name]) :]
-        else:
-            delta.setdefault("set", {})[name] = plain
-    return Change(new_state, new_values, delta, updates)
+        delta.add(changed, name, values.get(name), plain, appended=name in appended)
+    return Change(new_state, new_values, changed, updates)
 
 
 def plain(state: State) -> dict[str, Any]:
@@ -163,15 +157,6 @@ def _same(kind: type[State], name: str, approved: Any, value: Any) -> bool:
         return bool(adapter.dump_python(adapter.validate_python(approved), mode="json") == value)
     except ValueError:
         return False
-
-
-MASK = "••••••"
-
-
-def masked(kind: type[State] | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with every Secret field masked, as people see it. Without a schema nothing is known to be secret."""
-    secret = secret_fields(kind)
-    return {name: MASK if name in secret and value is not None else value for name, value in values.items()}
 
 
 def shown_to_change(kind: type[State], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,16 +180,6 @@ def schema_of(kind: type[State], values: Mapping[str, Any]) -> dict[str, Any]:
     schema = kind.model_json_schema()
     properties = {name: part for name, part in schema["properties"].items() if name in values}
     return {**schema, "properties": properties, "required": []}
-
-
-def secret_fields(kind: type[State] | None) -> frozenset[str]:
-    if kind is None:
-        return frozenset()
-    return frozenset(
-        name
-        for name, info in kind.model_fields.items()
-        if any(mark is Secret or isinstance(mark, Secret) for mark in info.metadata)
-    )
 
 
 def _join(state: State, updates: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:

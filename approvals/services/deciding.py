@@ -14,8 +14,7 @@ from approvals.services.opening import rehash
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
-from workflows import registry
-from workflows import state as states
+from workflows import masking, registry
 
 COMMENT_LIMIT = 10_000  # characters
 
@@ -154,4 +153,4 @@ def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
 
 def _shown(run: Run, args: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as the journal keeps them: fields that the state marks as secret are masked."""
-    return states.masked(registry.schema(run.workflow, run.version), args)
+    return masking.masked(registry.schema(run.workflow, run.version), args)

@@ -6,7 +6,7 @@ from typing import Any
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision
 from approvals.services import ending
-from checkpoints import store
+from checkpoints import current, store
 from runs import bell
 from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
@@ -93,7 +93,7 @@ def _go_on(row: Run | Branch, gates: list[Gate], rejected: Gate | None) -> None:
             if gate.merges and gate.action and gate.outcome_verdict in (Verdict.APPROVE, Verdict.EDIT):
                 merged |= {name: value for name, value in gate.action["args"].items() if name in workflow.state.model_fields}
     if isinstance(row, Run):  # a branch has kept its step's updates, and an Ask merges nothing
-        checkpoint(row, workflow, merged)
+        checkpoint(row, workflow, merged, next_step=target)
     resume(row, target)
 
 
@@ -109,8 +109,9 @@ def _settle_effect(row: Run | Branch, gate: Gate, decision: Decision) -> None:
         branch_checkpoint(row, workflow, decision.args or {})
         resume(row, "end")
     elif decision.verdict == Verdict.HAPPENED:
-        checkpoint(run, workflow, decision.args or {}, joined=True)
-        resume(run, workflow.after(run.step) or "end")
+        target = workflow.after(run.step) or "end"
+        checkpoint(run, workflow, decision.args or {}, joined=True, next_step=target)
+        resume(run, target)
     elif decision.verdict == Verdict.NOT_HAPPENED:
         resume(row, row.step, visit=row.visit, attempt=row.attempt + 1, saved=row.saved)
     else:
@@ -141,24 +142,24 @@ def _before(run: Run) -> str:
     return f" (before: {run.error['type']}: {run.error['message']})"[:500] if run.error else ""
 
 
-def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, joined: bool = False) -> None:
+def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, next_step: str, joined: bool = False) -> None:
     """Write the step's checkpoint with ``updates`` set in the state, or ``joined`` with it as a step's result is.
 
     Raises InvalidDecision that names the fields.
     """
     if not updates:  # the state need not be read for that
-        store.write_change(run, workflow.state.schema_version, None, store.Since())
+        store.write_change(run, workflow.state, None, store.unread(run.pk), next_step=next_step)
         return
-    loaded = store.load(run.pk, run.seq)
-    change = applied(workflow, loaded, updates, joined=joined)
-    store.write_change(run, workflow.state.schema_version, change, loaded.since)
+    found = current.at(run.pk, workflow.state, run.seq)
+    change = applied(found, updates, joined=joined)
+    store.write_change(run, workflow.state, change, found.since, next_step=next_step)
 
 
 def branch_checkpoint(branch: Branch, workflow: Workflow[Any], updates: dict[str, Any]) -> None:
     """Keep ``updates`` as what the branch's step returned. Raises InvalidDecision that names the fields."""
-    loaded = store.load(branch.run_id, branch.fan_out.seq)
+    found = current.at(branch.run_id, workflow.state, branch.fan_out.seq)
     try:
-        seen = joining.with_parts(workflow.state.parse(loaded.values), loaded.values, branch.done)
+        seen = joining.with_parts(found.state, found.values, branch.done)
         change = states.apply(seen.state, seen.values, updates)
         part = joining.part(seen.state, seen.values, change)
     except states.StateInvalid as error:
@@ -167,13 +168,11 @@ def branch_checkpoint(branch: Branch, workflow: Workflow[Any], updates: dict[str
     Branch.objects.filter(pk=branch.pk).update(done=branch.done)
 
 
-def applied(
-    workflow: Workflow[Any], loaded: store.Loaded, updates: Mapping[str, Any], *, joined: bool = False
-) -> states.Change:
+def applied(found: current.Current, updates: Mapping[str, Any], *, joined: bool = False) -> states.Change:
     """The state with ``updates``. Raises InvalidDecision that names the fields which the schema refuses."""
     given = updates if joined else {name: states.Replace(value) for name, value in updates.items()}
     try:
-        return states.apply(workflow.state.parse(loaded.values), loaded.values, given)
+        return states.apply(found.state, found.values, given)
     except states.StateInvalid as error:
         raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
 
@@ -182,7 +181,7 @@ def check_edit(run: Run, args: Mapping[str, Any]) -> None:
     """Refuse at once what could never be merged, not when the last of several approvers agrees."""
     workflow = registry.version(run.workflow, run.version)
     fields = {name: value for name, value in args.items() if name in workflow.state.model_fields}
-    applied(workflow, store.load(run.pk, run.seq), fields)
+    applied(current.at(run.pk, workflow.state, run.seq), fields)
 
 
 def resume(row: Run | Branch, target: str, **fields: Any) -> None:

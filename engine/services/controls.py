@@ -12,7 +12,7 @@ from django.db.models import F, Max
 from approvals.models import GateKind
 from approvals.services import ending
 from approvals.services.withdrawing import reopen, withdraw_all
-from checkpoints import store, totals
+from checkpoints import current, store, totals
 from engine.pausing import goes_on_at
 from engine.services import settling
 from engine.services.starting import InputInvalid, check_reason, deadline_from_now
@@ -284,10 +284,10 @@ def _check_settled(run: Run) -> None:
 
 def _change_state(run: Run, changes: dict[str, Any]) -> None:
     workflow = registry.version(run.workflow, run.version)
-    loaded = store.load(run.pk, run.seq)
+    found = current.at(run.pk, workflow.state, run.seq)
     updates = {name: states.Replace(value) for name, value in changes.items()}
     try:
-        change = states.apply(workflow.state.parse(loaded.values), loaded.values, updates)
+        change = states.apply(found.state, found.values, updates)
     except states.StateInvalid as error:
         raise InputInvalid({f"changes.{name}": text for name, text in error.errors.items()}) from None
-    store.write_change(run, workflow.state.schema_version, change, loaded.since, step="")
+    store.write_change(run, workflow.state, change, found.since, next_step=run.step, step="")

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from checkpoints import store
-from runs import bell
+from checkpoints import packing, store
+from runs import bell, places
 from runs.access import require
 from runs.clock import database_now
 from runs.models import Run
@@ -67,10 +67,7 @@ def start(
                 labels=labels, idempotency_key=idempotency_key, created_by=by,
                 deadline_at=_deadline(definition),
             )  # fmt: skip
-            version = definition.state.schema_version
-            first: dict[str, Any] = {"step": "", "visit": 0, "attempt": 1, "schema_version": version}
-            packed = store.pack(**first, delta={}, values=values, since=store.Since(), keyframe=True)
-            store.write(run.pk, packed, **first)
+            write_first(run, definition, states.Change(state, values, {}, {}))
             moves.poke_on_commit(run)
             bell.ring_on_commit(run.pk)
     except IntegrityError:
@@ -80,6 +77,15 @@ def start(
         return _same(known, input, labels), False  # another request with this key was first
     run.refresh_from_db()
     return run, True
+
+
+def write_first(run: Run, workflow: Workflow[Any], change: states.Change) -> None:
+    """Write the checkpoint that the run's history begins with."""
+    start = places.Start()
+    packed = packing.pack(
+        run.pk, workflow.state, start, change, packing.Since(), next_step=run.step, step=start.step, keyframe=True
+    )
+    store.write(run.pk, packed)
 
 
 def check_reason(reason: str) -> None:

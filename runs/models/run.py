@@ -72,6 +72,12 @@ class Run(Carried):
     saved_seconds = models.FloatField(default=0)
     forked_from = models.ForeignKey("self", models.PROTECT, null=True, related_name="forks")
     forked_at_seq = models.BigIntegerField(null=True)
+    starters = ArrayField(models.IntegerField(), default=list)  # users who started it, or the runs that it was forked from
+    reuse = models.JSONField(null=True)  # in a fork: by effect, the origin's checkpoints whose results are still to be taken
+    # its history
+    broken_at = models.BigIntegerField(null=True)  # the first entry that was found not to be as it was written
+    pruned_at = models.DateTimeField(null=True)
+    imported_at = models.DateTimeField(null=True)  # a copy of another machine's run, which nobody carries on
     created_at = models.DateTimeField(db_default=Now())
 
     objects: ClassVar[models.Manager["Run"]] = models.Manager.from_queryset(RunQuerySet)()
