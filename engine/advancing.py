@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import structlog
 
-from checkpoints import current, store
+from checkpoints import current, store, verifying
 from engine import branch_claim, branches, claim, endings, lease, timelimit
 from engine.boundary import Fenced
 from engine.claim import Claimed, Taken
@@ -79,7 +79,12 @@ def _carry(taken: Taken) -> bool:
 def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stretch | None":
     """What must be right before anything is touched; otherwise the run is held, with the remedy."""
     if isinstance(loaded, store.HistoryBroken):
+        verifying.note(loaded)
         endings.hold(run, f"{loaded}. It is not resumed from there.")
+        return None
+    if run.broken_at is not None:
+        why = f"The history of run {run.id} is broken at seq {run.broken_at}. It is not resumed beyond that."
+        endings.hold(run, f"{why} Restore what was there, and run manage.py verify_history --run {run.id}.")
         return None
     try:
         workflow = registry.version(run.workflow, run.version)

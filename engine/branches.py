@@ -65,7 +65,7 @@ class BranchStretch(Stretch):
             return endings.hold(run, f"Branch {run.part.index}: {error}")
         except Exception as error:  # a reducer of the author's that takes its own old values no more, say
             return endings.hold(run, f"Branch {run.part.index}: its state cannot be put together: {error!r}")
-        self.state, self.values = seen.state, seen.values
+        self.come_to(seen.state, seen.values)
         return True
 
     def _may_start(self) -> bool:
@@ -102,7 +102,7 @@ class BranchStretch(Stretch):
         if target == "end":
             return self._finish(kept, ctx)
         self._next(target, kept, ctx)
-        self.state, self.values = change.state, change.values
+        self.come_to(change.state, change.values)
         return True
 
     def write_checkpoint(self, change: states.Change, ctx: RunCtx, next_step: str = "") -> dict[str, Any]:

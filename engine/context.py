@@ -17,7 +17,7 @@ from runs import poke
 from runs.models import Branch as BranchRow
 from runs.models import Signal
 from runs.moves import BranchStatus
-from workflows import Branch, Ctx, Decision, codec
+from workflows import Branch, Ctx, Decision, codec, masking
 from workflows.context import checked_level, checked_saved, checked_usage
 
 LOG_LINES = 1000
@@ -38,6 +38,11 @@ class RunCtx(Ctx):
         self.given = () if run.part is None else (run.part.arg,)
         self.used = Used()
         self.lines: list[dict[str, Any]] = []
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secret texts of the state, which nothing that people see may repeat."""
+        return self._run.secrets
 
     @cached_property
     def idempotency_key(self) -> str:  # type: ignore[override]
@@ -76,18 +81,23 @@ class RunCtx(Ctx):
         return {gate.key: found for gate, found in self._decided}
 
     def progress(self, fraction: float, message: str = "") -> None:
-        poke.progress(self.run_id, self.step, min(1.0, max(0.0, float(fraction))), codec.clean(str(message)))
+        poke.progress(self.run_id, self.step, min(1.0, max(0.0, float(fraction))), self._clean(message))
 
     def stream(self, text: str) -> None:
-        poke.stream(self.run_id, codec.clean(str(text)))
+        poke.stream(self.run_id, self._clean(text))
 
     def log(self, message: str, level: str = "info", **fields: Any) -> None:
         checked_level(level)
         if len(self.lines) < LOG_LINES:
             at = datetime.now(UTC).isoformat()
             kept = codec.loads(codec.dumps(fields))  # as it is now, whatever the step does with it later
-            line = {"at": at, "level": level, "message": codec.clean(str(message))[:10_000], "fields": kept}
+            kept = masking.scrubbed(kept, self.secrets)
+            line = {"at": at, "level": level, "message": self._clean(message)[:10_000], "fields": kept}
             self.lines.append(line)
+
+    def _clean(self, text: object) -> str:
+        """As it can be stored, without the state's secrets."""
+        return masking.scrubbed(codec.clean(str(text)), self.secrets)  # type: ignore[no-any-return]
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
         read, written, cost = checked_usage(input_tokens, output_tokens, cost_usd)

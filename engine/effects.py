@@ -27,10 +27,11 @@ class Asked:
 
     answer: Answer
     wait: float = 0.0
+    secrets: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
-        return codec.clean(str(self.answer.reason)) if isinstance(self.answer, Unknown) else ""
+        return masking.scrubbed(codec.clean(str(self.answer.reason)), self.secrets) if isinstance(self.answer, Unknown) else ""
 
     def as_json(self, key: str, visit: int) -> dict[str, Any]:
         name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
@@ -51,13 +52,13 @@ def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | N
     if isinstance(value, Failure) and value.cut:
         return None
     if isinstance(value, Failure):
-        return Asked(Unknown(f"verify failed: {value.type}: {value.message}"))
+        return Asked(Unknown(f"verify failed: {value.type}: {value.message}"), secrets=run.secrets)
     if not isinstance(value, (Happened, NotHappened, Partly, Unknown)):
         return Asked(Unknown(f"verify returned {type(value).__name__}"))
     if isinstance(value, (NotHappened, Partly)) and run.doubt_at is not None:
         believed_at = run.doubt_at + timedelta(seconds=step.settle)
-        return Asked(value, max(0.0, (believed_at - database_now()).total_seconds()))
-    return Asked(value)
+        return Asked(value, max(0.0, (believed_at - database_now()).total_seconds()), run.secrets)
+    return Asked(value, secrets=run.secrets)
 
 
 def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, Any]) -> Question:
@@ -73,16 +74,19 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
         kind=GateKind.OUTCOME,
         title=f"Did “{step.name}” happen?",
         summary="",
-        context={
-            "why": run.doubt_reason.rstrip("."),
-            "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
-            "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
-            "key": run.key,
-            **({"branch": run.part.index, "arg": run.part.arg} if run.part else {}),
-            "given": masking.masked(type(state), given),
-            "noted": run.saved,
-            "answers": [_answer(entry) for entry in answers if entry["detail"].get("visit") == run.visit],
-        },
+        context=masking.scrubbed(
+            {
+                "why": run.doubt_reason.rstrip("."),
+                "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
+                "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
+                "key": run.key,
+                **({"branch": run.part.index, "arg": run.part.arg} if run.part else {}),
+                "given": masking.masked(type(state), given),
+                "noted": run.saved,
+                "answers": [_answer(entry) for entry in answers if entry["detail"].get("visit") == run.visit],
+            },
+            run.secrets,
+        ),
         policy={**Policy(approvers=["role:operator", "role:admin"], on_timeout="keep").as_json()},
         verdicts=[Verdict.HAPPENED, Verdict.NOT_HAPPENED, Verdict.FAIL],
         merges=False,

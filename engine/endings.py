@@ -3,6 +3,7 @@
 The functions that end the worker's part return False, as the step loop wants it.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
 from runs.moves import Requested
 from runs.services import journal, moves
+from workflows import masking
 from workflows.attempts import Failure
 from workflows.steps import Step
 
@@ -31,6 +33,7 @@ def failed_attempt(
     run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True, **kept: Any
 ) -> bool:  # fmt: skip
     """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
+    failed = _scrubbed(run, failed)
     if failed.cut:
         return put_back(run, ctx, doubt=failed.message if step.is_effect and acted else "")
     doubtful = step.is_effect and not failed.certain
@@ -65,6 +68,7 @@ def failed_attempt(
 @insist
 def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
     """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
+    failed = _scrubbed(run, failed)
     ctx.outcome = "failed"
     detail = failure_detail(failed, ctx) | kept
     with boundary.fenced(run) as row:
@@ -75,6 +79,14 @@ def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **k
             doubt = {"doubt_at": Now(), "doubt_reason": failed.message[:ERROR_SHOWN]}
         ending.fail(row, error, failure, **doubt, **spend(row, ctx))
     return False
+
+
+def _scrubbed(run: Claimed, failed: Failure) -> Failure:
+    """Without the state's secrets, which an error may repeat."""
+    if not run.secrets:
+        return failed
+    message, traceback = (masking.scrubbed(text, run.secrets) for text in (failed.message, failed.traceback))
+    return replace(failed, message=message, traceback=traceback)
 
 
 def failure_detail(failed: Failure, ctx: RunCtx) -> dict[str, Any]:

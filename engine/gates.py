@@ -6,9 +6,9 @@ from typing import Any
 from approvals.services.opening import Question
 from engine.attempt import call
 from engine.context import RunCtx
-from workflows import Ask, Proposal, Replace, State, codec
+from workflows import Ask, Proposal, Replace, State, codec, masking
 from workflows.attempts import Failure
-from workflows.state import StateInvalid, apply
+from workflows.state import Change, StateInvalid, apply
 from workflows.steps import Gate
 
 
@@ -27,7 +27,7 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         text = f"gate {gate.name!r} returned {type(proposal).__name__}; a Proposal was expected"
         return Failure("BadReturn", text, "", retryable=False)
     try:
-        shown = _shown(proposal, values)
+        shown = _shown(proposal, values, type(state), ctx.secrets)
         _check_fits(shown["action"], state, values)
         return Question(
             key=gate.name,
@@ -41,8 +41,9 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         return Failure("BadProposal", str(error), "", retryable=False)
 
 
-def questions(asks: Sequence[Ask], values: dict[str, Any], steps: Container[str]) -> list[Question]:
+def questions(asks: Sequence[Ask], change: Change, steps: Container[str]) -> list[Question]:
     """The questions of a step's Asks, each under a key of its own. Raises StateInvalid; LookupError for where they lead."""
+    kind, secrets = type(change.state), masking.secret_texts(type(change.state), change.values)
     taken: set[str] = set()
     found: list[Question] = []
     for number, ask in enumerate(asks, 1):
@@ -60,7 +61,7 @@ def questions(asks: Sequence[Ask], values: dict[str, Any], steps: Container[str]
                 on_respond=ask.on_respond or "",
                 goto=ask.goto or "",
                 merges=False,
-                **_shown(ask.proposal, values),
+                **_shown(ask.proposal, change.values, kind, secrets),
             )
         )
     return found
@@ -83,15 +84,22 @@ def _check_fits(action: dict[str, Any] | None, state: State, values: dict[str, A
     apply(state, values, {name: Replace(value) for name, value in args.items() if name in values})
 
 
-def _shown(proposal: Proposal, values: dict[str, Any]) -> dict[str, Any]:
+def _shown(proposal: Proposal, values: dict[str, Any], kind: type[State], secrets: tuple[str, ...]) -> dict[str, Any]:
+    """What people are shown, and what is stored of it: without secrets."""
     missing = [name for name in proposal.context if name not in values]
     if missing:
         raise StateInvalid({missing[0]: "the proposal's context names no field of the state"})
+    action = proposal.action_as_json()
+    args = (action or {}).get("args", {})
+    named = sorted(masking.secret_fields(kind) & set(args)) or ["action"]
+    if named != ["action"] or masking.holds_secret(args, secrets):
+        raise StateInvalid({named[0]: "an action's arguments are shown to people, and cannot hold a secret"})
+    context = masking.masked(kind, {name: values[name] for name in proposal.context})
     shown = {
-        "title": proposal.title,
-        "summary": proposal.summary,
-        "action": proposal.action_as_json(),
-        "context": {name: values[name] for name in proposal.context},
+        "title": masking.scrubbed(proposal.title, secrets),
+        "summary": masking.scrubbed(proposal.summary, secrets),
+        "action": action,
+        "context": masking.scrubbed(context, secrets),
     }
     try:
         codec.dumps(shown)

@@ -39,12 +39,17 @@ class Stretch:
     """
 
     def __init__(self, run: Claimed, workflow: Workflow[Any], found: current.Current) -> None:
-        self.run, self.workflow = run, workflow
-        self.state, self.values, self.since = found.state, found.values, found.since
+        self.run, self.workflow, self.since = run, workflow, found.since
+        self.come_to(found.state, found.values)
         self.steps = workflow.steps
         self.began = time.monotonic()
         self.forced_gate = ""
         self.fanned_out = False
+
+    def come_to(self, state: states.State, values: dict[str, Any]) -> None:
+        """From now on the next step is given this state."""
+        self.state, self.values = state, values
+        self.run.secrets = masking.secret_texts(type(state), values)
 
     def go_or_fail(self) -> None:
         """Whatever an author's values make go wrong ends in a failed run, never in one that nobody owns."""
@@ -55,9 +60,10 @@ class Stretch:
         except Exception as error:
             if is_refusal(error):
                 raise
-            log.exception("the run fails", run_id=str(self.run.id), step=self.run.step)
             step = self.steps.get(self.run.step)
             failed = failure(error, step or next(iter(self.workflow.steps.values())))
+            why = masking.scrubbed(failed.traceback, self.run.secrets)
+            log.error("the run fails", run_id=str(self.run.id), step=self.run.step, why=why)
             acted = step is not None and step.is_effect and self.run.rolls_back_from is None
             endings.fail(self.run, failed, RunCtx(self.run), acted=acted)
 
@@ -222,7 +228,7 @@ class Stretch:
         try:
             target = self.target(result.goto)
             change = states.apply(self.state, self.values, result.updates)
-            asked = gates.questions(result.asks, change.values, self.steps) if result.asks else []
+            asked = gates.questions(result.asks, change, self.steps) if result.asks else []
             fanning.check(self.workflow, result.fan_out)
         except (states.StateInvalid, LookupError) as error:
             happened = raised_by is not None and raised_by.is_effect
@@ -247,7 +253,7 @@ class Stretch:
         )  # fmt: skip
         ctx.outcome = "done"
         boundary.commit(self.run, packed, used=ctx.used)
-        self.state, self.values = change.state, change.values
+        self.come_to(change.state, change.values)
         return target != "end" or bool(self.run.requested)
 
     def target(self, goto: str | None) -> str:
@@ -260,7 +266,8 @@ class Stretch:
 
     def _printable(self, updates: Mapping[str, Any]) -> str:
         """What a step returned, for people: secrets masked."""
-        return codec.clean(repr(masking.masked(self.workflow.state, updates)))
+        shown = repr(masking.masked(self.workflow.state, updates))
+        return codec.clean(masking.scrubbed(shown, self.run.secrets))
 
     def write_checkpoint(self, change: states.Change, ctx: RunCtx, next_step: str = packing.HERE) -> dict[str, Any]:
         """In the transaction of a boundary that is not the next step's. Returns the row's fields that hold it, if any do."""

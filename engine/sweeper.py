@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from approvals.models import Gate
 from approvals.services import clock
+from checkpoints import pruning
 from engine.claim import DUE, UNDO_DUE
 from engine.lease import HELD_KEYS
 from engine.services import deadlines, settling, takeover
@@ -28,6 +29,7 @@ from workflows.steps import DEFAULT_TIMEOUT
 log = logging.getLogger("holdfast.sweeper")
 INTERVAL = 0.25  # seconds
 BATCH = 200
+KEEP_HOUSE = 60.0  # seconds between two looks for what has expired, or is to be pruned
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
 SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweeps
@@ -98,6 +100,7 @@ class Sweeper:
         self.rung: dict[tuple[uuid.UUID, datetime], float] = {}  # a run that is due again is rung for again
         self.failed_gates = PushedBack()
         self.failed_runs = PushedBack()
+        self.keeps_house_at = 0.0
         self.stopping = False
 
     def run_forever(self) -> None:
@@ -121,7 +124,7 @@ class Sweeper:
     def sweep(self) -> None:
         """One look at everything."""
         parts = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
-        for part in (*parts, self.alive):
+        for part in (*parts, self.keep_house, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -158,6 +161,16 @@ class Sweeper:
         """Runs that queue or wait beyond their deadline."""
         candidates = Run.objects.overdue().exclude(pk__in=self.failed_runs.ids()).order_by("deadline_at")
         return self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_overdue, self.failed_runs)
+
+    def keep_house(self) -> None:
+        """What can wait for a minute: runs that have expired, and histories whose retention is over."""
+        now = time.monotonic()
+        if now < self.keeps_house_at:
+            return
+        self.keeps_house_at = now + KEEP_HOUSE
+        candidates = deadlines.expired().exclude(pk__in=self.failed_runs.ids()).order_by("updated_at")
+        self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_expired, self.failed_runs)
+        self._each(pruning.due(pruning.BATCH), pruning.prune_run, self.failed_runs, key=lambda run: run.pk)
 
     def cut_stuck_workers(self) -> None:
         """A worker whose step is past its timeout by 5 s could not end it itself: it is frozen. Its lease is cut."""

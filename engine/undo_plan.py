@@ -66,7 +66,7 @@ def make(run: Claimed, workflow: Workflow[Any]) -> Plan:
     for name in _names(run):
         workflow.find(name)
     events = Event.objects.filter(run_id=run.id, kind=Kind.COMPENSATED).values_list("detail", flat=True)
-    undone = {codec.loads(detail)["effect_key"] for detail in events}
+    undone = {codec.loads(detail or "{}").get("effect_key") for detail in events}
     found = {effect.key: effect for effect in (*_of_run(run, workflow), *_of_branches(run, workflow))}  # a part, then all
     effects = sorted((effect for effect in found.values() if effect.key not in undone), key=lambda one: one.order)
     left = list(dict.fromkeys(effect.step.name for effect in effects if effect.step.compensate is None))
@@ -94,7 +94,7 @@ def _names(run: Claimed) -> set[str]:
 def _has_happened(run: Claimed, step: str, key: str) -> bool:
     """Whether an attempt has said so whose result the state's schema refused."""
     failed = Event.objects.filter(run_id=run.id, kind=Kind.ATTEMPT_FAILED, step=step, detail__contains='"happened":true')
-    return any(codec.loads(detail).get("key") == key for detail in failed.values_list("detail", flat=True))
+    return any(codec.loads(detail or "{}").get("key") == key for detail in failed.values_list("detail", flat=True))
 
 
 def _effects(steps: Mapping[str, Step]) -> dict[str, Step]:

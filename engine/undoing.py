@@ -90,7 +90,7 @@ class Undoing(Stretch):
         value = call(effect.step.compensate, (seen.state, ctx, *ctx.given), effect.step.timeout, effect.step)
         if isinstance(value, Failure):
             return self._failed(effect, value, ctx)
-        self._undone(effect, _shown(value), ctx)
+        self._undone(effect, masking.scrubbed(_shown(value), self.run.secrets), ctx)
         return True
 
     def _look(self, effect: Effect, seen: states.Change, ctx: RunCtx) -> states.Change | bool | None:

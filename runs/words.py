@@ -22,6 +22,8 @@ VERDICTS = {
 
 def entry_in_words(entry: dict[str, Any]) -> str:
     """One line. What a workflow wrote in it is text like any other: the template escapes it."""
+    if entry["detail"].get("pruned") and entry["kind"] != "checkpoint":
+        return f"{str(entry['kind']).replace('_', ' ')}; what it said was pruned"
     found = _WORDS.get(entry["kind"])
     return found(entry, entry["detail"]) if found else str(entry["kind"]).replace("_", " ")
 

@@ -198,7 +198,9 @@ def test_what_resuming_saved_is_summed_per_resume(make_run, people):
     assert found is not None
     packed_usage = boundary.Used(10, 5, 3, ())
     since = packing.Since(version=1)
-    packed = packing.pack(run.pk, flows.Counter, found[0], None, since, next_step="two", step="one", usage=packed_usage.as_json())
+    packed = packing.pack(
+        run.pk, flows.Counter, found[0], None, since, next_step="two", step="one", usage=packed_usage.as_json()
+    )
     boundary.commit(found[0], packed, used=packed_usage)
     die(held)
     assert takeover.take_over(run.pk, key, 1)

@@ -317,8 +317,8 @@ class Workflow(Generic[S]):
             raise self.error("", f"on_failure={self.on_failure!r}: 'stop' or 'roll_back' was expected")
         if self.deadline == 0:
             raise self.error("", "deadline=0 would end every run at once")
-        if self.expires is not None:
-            raise self.error("", "expires is not built yet, and is not ignored in silence; leave it out")
+        if self.expires == 0:
+            raise self.error("", "expires=0 would end every run at once")
         if isinstance(self.max_steps, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise self.error("", f"max_steps={self.max_steps!r}: a whole number from 1 was expected")
 

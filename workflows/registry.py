@@ -57,6 +57,15 @@ def all_newest() -> list["Workflow[Any]"]:
     return [newest(name) for name in sorted(_versions)]
 
 
+def all_versions() -> list["Workflow[Any]"]:
+    return [workflow for versions in _versions.values() for workflow in versions.values()]
+
+
+def versions_beside(workflow: "Workflow[Any]") -> list[str]:
+    """The other registered versions of a workflow."""
+    return [version for version in _versions[workflow.name] if version != workflow.version]
+
+
 def finish() -> None:
     """Check every definition as a whole. Raises RegistrationError."""
     for versions in _versions.values():

@@ -36,6 +36,14 @@ def fail(
     moves.move(row, "fail", *entries, ended, error=error, **({"reason": reason} if reason else {}), **fields)
 
 
+def cancel(run: Run, *, by: str, reason: str) -> None:
+    """End it as cancelled."""
+    withdraw_all(run, by=by, reason="the run was cancelled")
+    cancelled = journal.Entry(Kind.CANCELLED, run.step, None, by, {"reason": reason})
+    ended = journal.Entry(Kind.ENDED, run.step, None, by, {"status": "cancelled", "reason": reason})
+    moves.move(run, "cancel", cancelled, ended, reason=reason)
+
+
 def reject(row: Run | Branch, *, by: str, reason: str) -> None:
     """End it as rejected; a branch as one that has failed for that reason."""
     if isinstance(row, Branch):

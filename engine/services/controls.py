@@ -11,7 +11,7 @@ from django.db.models import F, Max
 
 from approvals.models import GateKind
 from approvals.services import ending
-from approvals.services.withdrawing import reopen, withdraw_all
+from approvals.services.withdrawing import reopen
 from checkpoints import current, store, totals
 from engine.pausing import goes_on_at
 from engine.services import settling
@@ -45,11 +45,8 @@ def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) ->
     if run.status == Status.RUNNING:
         return _request(run, Requested.CANCEL, by, reason)
     settling.tell_rest(run)
-    withdraw_all(run, by=by.get_username(), reason="the run was cancelled")
-    detail = {"reason": reason}
-    cancelled = journal.Entry(Kind.CANCELLED, run.step, None, by.get_username(), detail)
-    ended = journal.Entry(Kind.ENDED, run.step, None, by.get_username(), {"status": "cancelled", "reason": reason})
-    return moves.move(run, "cancel", cancelled, ended, reason=reason)
+    ending.cancel(run, by=by.get_username(), reason=reason)
+    return run
 
 
 @transaction.atomic

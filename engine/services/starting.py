@@ -7,13 +7,13 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from checkpoints import packing, store
+from checkpoints import packing, sealing, store
 from runs import bell, places
 from runs.access import require
 from runs.clock import database_now
 from runs.models import Run
 from runs.services import moves
-from workflows import Workflow, codec, registry
+from workflows import Workflow, codec, masking, registry
 from workflows import state as states
 
 LABEL_KEY = re.compile(r"[\w.-]{1,60}")
@@ -58,13 +58,14 @@ def start(
         raise InputInvalid({"input": str(error)}) from None
     labels = _checked_labels(labels)
     _check_key(idempotency_key)
+    shown = masking.masked(definition.state, input)  # secrets are in its first checkpoint alone, sealed
     if idempotency_key is not None and (known := _known(workflow, idempotency_key)) is not None:
-        return _same(known, input, labels), False
+        return _same(known, shown, values), False
     try:
         with transaction.atomic():
             run = Run.objects.create(
-                workflow=definition.name, version=definition.version, step=definition.first(), input=input,
-                labels=labels, idempotency_key=idempotency_key, created_by=by,
+                workflow=definition.name, version=definition.version, step=definition.first(), input=shown,
+                labels=labels, idempotency_key=idempotency_key, created_by=by, starters=[by.pk],
                 deadline_at=_deadline(definition),
             )  # fmt: skip
             write_first(run, definition, states.Change(state, values, {}, {}))
@@ -74,7 +75,7 @@ def start(
         known = _known(workflow, idempotency_key or "")
         if known is None:
             raise
-        return _same(known, input, labels), False  # another request with this key was first
+        return _same(known, shown, values), False  # another request with this key was first
     run.refresh_from_db()
     return run, True
 
@@ -107,8 +108,14 @@ def _known(workflow: str, key: str) -> Run | None:
     return Run.objects.filter(workflow=workflow, idempotency_key=key).first()
 
 
-def _same(run: Run, input: Any, labels: Mapping[str, str]) -> Run:
-    if run.input != codec.loads(codec.dumps(input)):
+def _same(run: Run, shown: Any, values: Mapping[str, Any]) -> Run:
+    """The run that has the key, if its input is the same. A pruned one's is not known any more; it is not started twice."""
+    if run.pruned_at is not None:
+        return run
+    if run.input != codec.loads(codec.dumps(shown)):
+        raise KeyTaken(run)
+    sealed = {name: value for name, value in store.load(run.pk, 0).values.items() if isinstance(value, masking.Sealed)}
+    if any(not codec.same(value, values.get(name)) for name, value in sealing.opened(run.pk, sealed).items()):
         raise KeyTaken(run)
     return run
 

@@ -46,7 +46,7 @@ class Event(models.Model):
     step = models.CharField(max_length=200, default="", blank=True)
     attempt = models.IntegerField(null=True)
     by = models.CharField(max_length=200, default="", blank=True)  # a user name, "policy", "sweeper", or nobody
-    detail = models.TextField()  # JSON exactly as it was hashed; jsonb would rewrite it
+    detail = models.TextField(null=True)  # noqa: DJ001 - JSON exactly as it was hashed (jsonb would rewrite it); NULL: pruned
     started_at = models.DateTimeField(null=True)
     at = models.DateTimeField(db_default=Now())
     content_hash = models.BinaryField(max_length=32)
@@ -60,7 +60,11 @@ class Event(models.Model):
 
     def as_entry(self) -> dict[str, Any]:
         """The event as the journal shows it everywhere."""
-        return entry_as_json(self, self.kind, codec.loads(self.detail), self.by)
+        return entry_as_json(self, self.kind, self.facts(), self.by)
+
+    def facts(self) -> Any:
+        """``detail`` as JSON; of a pruned event only that it was."""
+        return {"pruned": True} if self.detail is None else codec.loads(self.detail)
 
 
 def entry_as_json(row: Any, kind: str, detail: Any, by: str = "") -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Run(Carried):
     seq = models.BigIntegerField(default=-1)
     digest = models.BinaryField(default=bytes)
     digest_before = models.BinaryField(default=bytes)  # the last boundary writes two entries; this is the first's digest
-    input = models.JSONField()
+    input = models.JSONField(null=True)  # NULL: pruned
     labels = models.JSONField(default=dict)
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001 - NULL is outside the unique constraint
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="runs")
@@ -195,7 +195,8 @@ class Run(Carried):
 
     @property
     def can_cancel(self) -> bool:
-        return not self.is_final and not self.rolls_back and self.requested in (Requested.NOTHING, Requested.HOLD)
+        may = not self.is_final and not self.rolls_back and not self.is_copy
+        return may and self.requested in (Requested.NOTHING, Requested.HOLD)
 
     @property
     def can_hold(self) -> bool:
@@ -203,12 +204,18 @@ class Run(Carried):
 
     @property
     def can_release(self) -> bool:
-        return self.status == Status.HELD or self.requested == Requested.HOLD
+        return (self.status == Status.HELD and not self.is_copy) or self.requested == Requested.HOLD
 
     @property
     def can_retry(self) -> bool:
-        return self.status == Status.FAILED and self.rolls_back_from is None
+        return self.status == Status.FAILED and self.rolls_back_from is None and not self.is_copy
 
     @property
     def can_roll_back(self) -> bool:
-        return self.status in MOVES["roll_back"][0] and not self.rolls_back and self.requested in ("", Requested.HOLD)
+        may = self.status in MOVES["roll_back"][0] and not self.rolls_back and not self.is_copy
+        return may and self.requested in ("", Requested.HOLD)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether only a fork can go on from it: it came from another machine, or most of its history is pruned."""
+        return self.imported_at is not None or self.pruned_at is not None

@@ -38,7 +38,6 @@ class Entry:
     def stored(self) -> dict[str, Any]:
         """The columns, with the content hash over the bytes as they are stored."""
         detail = codec.dumps({} if self.detail is None else self.detail).decode()
-        parts = [str(self.kind), self.step, self.attempt, self.by, detail]
         return {
             "kind": str(self.kind),
             "step": self.step,
@@ -46,7 +45,7 @@ class Entry:
             "by": self.by,
             "detail": detail,
             "started_at": self.started_at,
-            "content_hash": content_hash(parts),
+            "content_hash": event_hash(str(self.kind), self.step, self.attempt, self.by, detail),
         }
 
 
@@ -56,6 +55,11 @@ def record(run_id: uuid.UUID, entry: Entry) -> int:
     if row is None:
         raise LookupError(f"run {run_id} is gone")
     return int(row[0])
+
+
+def event_hash(kind: str, step: str, attempt: int | None, by: str, detail: str) -> bytes:
+    """The content hash of an event, over its text as stored."""
+    return content_hash([kind, step, attempt, by, detail])
 
 
 def content_hash(parts: list[Any], *blobs: bytes | None) -> bytes:

@@ -1,0 +1,18 @@
+"""``manage.py rotate_master_key``: wrap every run's key with the first of HOLDFAST_MASTER_KEY."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from checkpoints import sealing
+
+
+class Command(BaseCommand):
+    help = "Wrap the key of every run anew with the first of HOLDFAST_MASTER_KEY. No content is touched."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            count = sealing.rotate()
+        except sealing.SecretsLocked as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"Wrapped anew: {count} key{'' if count == 1 else 's'}. The other master keys can be taken out now.")
