@@ -55,7 +55,12 @@ class GateQuerySet(models.QuerySet["Gate"]):
     def decidable_by(self, user: Any) -> "GateQuerySet":
         """Open gates that name the user, whose own run it is not where that matters, and who has not voted yet."""
         voted = Decision.objects.filter(gate=models.OuterRef("pk"), by=user, voided_at=None)
-        return self.open().filter(named(user)).exclude(allow_self=False, run__created_by=user).exclude(models.Exists(voted))
+        return (
+            self.open()
+            .filter(named(user))
+            .exclude(allow_self=False, run__starters__contains=[user.pk])
+            .exclude(models.Exists(voted))
+        )
 
     def due(self) -> "GateQuerySet":
         return self.open().filter(due_at__lte=Now())
@@ -99,6 +104,9 @@ class Gate(models.Model):
     on_reject = models.CharField(max_length=200, default="end")
     on_respond = models.CharField(max_length=200, default="", blank=True)
     goto = models.CharField(max_length=200, default="", blank=True)
+    carried_from = models.ForeignKey(
+        "self", models.SET_NULL, null=True, related_name="+"
+    )  # in a fork: the gate that was decided
     merges = models.BooleanField(default=True)  # approved fields are set in the state; an Ask merges nothing
     outcome_verdict = models.CharField(max_length=20, choices=Verdict, default="", blank=True)
     outcome_by = models.CharField(max_length=200, default="", blank=True)
@@ -148,8 +156,9 @@ class Gate(models.Model):
         named_here = username in self.approver_users or (group_names(user) | roles(user)) & set(self.approver_groups)
         if not named_here:
             return f"This gate asks {self.approvers_in_words()}; you are not one of them."
-        if not self.allow_self and self.run.created_by_id == user.pk:
-            return "You started this run, and its policy wants somebody else to decide."
+        if not self.allow_self and user.pk in self.run.starters:
+            what = "this run" if self.run.created_by_id == user.pk else "the run that this one was forked from"
+            return f"You started {what}, and its policy wants somebody else to decide."
         return ""
 
     def arguments(self) -> list[tuple[str, Any, Any]]:

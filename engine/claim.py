@@ -71,6 +71,7 @@ class Claimed:
     fan_out: int | None  # the fan-out that is to be joined
     rolls_back_from: int | None
     broken_at: int | None = None  # the entry at which its history is known to be broken
+    forked_from: uuid.UUID | None = None
     reuse: Any = None  # in a fork: whose recorded results are still to be taken (engine/reusing.py)
     began_as: str = ""  # the step's name when the visit began; a renamed step keeps its visit's idempotency key
     part: Part | None = None  # None: the run itself
@@ -118,7 +119,7 @@ UPDATE runs_run AS run SET
 FROM ({{which}} FOR NO KEY UPDATE SKIP LOCKED) AS due WHERE run.id = due.chosen
 RETURNING id, workflow, version, step, visit, attempt, failures, losses, boundary, claim, worker, seq, requested,
     step_started_at, doubt_at, doubt_reason, saved, cost_usd, digest, steps_allowed, cost_allowed, breakpoints, deadline_at,
-    pause, fan_out_id, rolls_back_from, broken_at, reuse
+    pause, fan_out_id, rolls_back_from, broken_at, forked_from_id, reuse
 """
 _HINTED = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE id = %(run)s AND {DUE}")
 _OLDEST = _CLAIM.format(which=f"SELECT id AS chosen FROM runs_run WHERE {DUE} ORDER BY available_at LIMIT 1")

@@ -13,7 +13,21 @@ from django.db import InterfaceError, OperationalError
 
 from approvals.services.opening import Question, open_gates
 from checkpoints import current, packing, store
-from engine import attempt, boundary, claim, doubt, effects, endings, fanning, gates, metrics, pausing, timelimit
+from engine import (
+    attempt,
+    boundary,
+    claim,
+    doubt,
+    effects,
+    endings,
+    fanning,
+    gates,
+    inheriting,
+    metrics,
+    pausing,
+    reusing,
+    timelimit,
+)
 from engine.boundary import Fenced
 from engine.claim import Claimed
 from engine.context import RunCtx
@@ -143,6 +157,8 @@ class Stretch:
     # -- steps and effects
 
     def _step(self, step: Step, ctx: RunCtx) -> bool:
+        if step.is_effect and self.run.reuse and step.name in self.run.reuse:
+            return reusing.take(self, step, ctx)
         if (step.is_effect and self.run.doubt_at is not None) or (step.check_first and self.run.attempt == 1):
             return doubt.settle(self, step, ctx)
         return self.attempt(step, ctx)
@@ -204,6 +220,8 @@ class Stretch:
         self.forced_gate = ""
         if question is None:
             return self.commit(Result(), ctx)
+        if self.run.forked_from is not None and (agreed := inheriting.find(self.run, question)) is not None:
+            return inheriting.carry(self, agreed, ctx)
         return self.wait([question], None, ctx)
 
     @insist

@@ -43,6 +43,10 @@ def duration(milliseconds: float | None) -> str:
 def _checkpoint(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if not entry["step"]:
         return "the run was created with this input" if entry["seq"] == 0 else "the state was changed by hand"
+    if detail.get("reused_from") is not None:
+        return f"not done again: the result of seq {detail['reused_from']} of the run that this one was forked from"
+    if detail.get("pruned"):
+        return "what it changed was pruned"
     if detail.get("gate") == "passed":
         return "nobody had to be asked"
     return "" if detail["changed"] else "done"
@@ -90,6 +94,7 @@ def _retried(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _released(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     changed = f" with {', '.join(detail['changed'])} changed" if detail.get("changed") else ""
+    changed += f"; {detail['executes']} is executed" if detail.get("executes") else ""
     return f"released{changed}" + (f": {detail['reason']}" if detail.get("reason") else "")
 
 
@@ -110,6 +115,8 @@ def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     said = f": “{detail['comment'][:500]}”" if detail.get("comment") else ""
     args = ", ".join(f"{name} {value}" for name, value in list((detail.get("args") or {}).items())[:5])
     votes = f" · {detail['votes']}" if detail.get("votes") else ""
+    if detail.get("carried_from"):
+        votes = f" · in …{detail['carried_from'][-4:]}, of which this is a fork; the proposal is the same"
     return f"{VERDICTS.get(detail['verdict'], detail['verdict'])}{f' ({args})' if args else ''}{said}{votes}"
 
 
@@ -119,6 +126,12 @@ def _escalated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _withdrawn(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     return f"gate “{detail['title']}” withdrawn: {detail['reason']}"
+
+
+def _forked(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    changed = ", ".join(f"{name} {change['from']} → {change['to']}" for name, change in list(detail["changed"].items())[:5])
+    because = f": {detail['reason']}" if detail.get("reason") else ""
+    return f"forked from …{detail['run'][-4:]} at seq {detail['seq']}" + (f", {changed}" if changed else "") + because
 
 
 def _because(verb: str) -> Any:
@@ -180,6 +193,7 @@ _WORDS: dict[str, Any] = {
     "signal": _signal,
     "compensated": _compensated,
     "gate_reopened": lambda entry, detail: f"“{detail['title']}” is asked again",
+    "forked": _forked,
     "held": _because("held"),
     "released": _released,
     "cancelled": _because("cancelled"),

@@ -18,10 +18,10 @@ from engine import advancing, lease
 from engine.services import starting
 from runs import bell
 from runs.models import Run
-from tests import flows, part_flows, trouble_flows
+from tests import flows, history_flows, part_flows, trouble_flows
 from tests.stack import Stack
 
-assert part_flows and trouble_flows  # imported to be registered
+assert history_flows and part_flows and trouble_flows  # imported to be registered
 
 PEOPLE = {
     "alice": ["operator"],

@@ -107,7 +107,7 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
 def _anybody(users: Sequence[str], groups: Sequence[str], run: Run, allow_self: bool) -> bool:
     """Whether somebody who could sign in may answer; else the gate goes to admins at once."""
     able = User.objects.filter(Q(username__in=users) | Q(groups__name__in=groups), is_active=True)
-    return able.exists() if allow_self else able.exclude(runs=run).exists()
+    return able.exists() if allow_self else able.exclude(pk__in=run.starters).exists()
 
 
 def _ordered(value: Any) -> Any:

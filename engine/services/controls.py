@@ -13,6 +13,7 @@ from approvals.models import GateKind
 from approvals.services import ending
 from approvals.services.withdrawing import reopen
 from checkpoints import current, store, totals
+from engine import reusing
 from engine.pausing import goes_on_at
 from engine.services import settling
 from engine.services.starting import InputInvalid, check_reason, deadline_from_now
@@ -76,7 +77,8 @@ def release(
         _check_changeable(run)
         _change_state(run, changes)
     raised = _raised(run)
-    detail = {"reason": reason, **({"raised": {name: str(value) for name, value in raised.items()}} if raised else {})}
+    more = {"executes": run.step} if "reuse" in raised else {"raised": {name: str(value) for name, value in raised.items()}}
+    detail = {"reason": reason, **(more if raised else {})}
     if changes:
         detail["changed"] = sorted(changes)
     entry = journal.Entry(Kind.RELEASED, run.step, None, by.get_username(), detail)
@@ -245,6 +247,8 @@ def _raised(run: Run) -> dict[str, Any]:
     """A run held at a limit is released with as much again; the journal's ``released`` entry says so."""
     if not run.limit:
         return {}
+    if run.limit == reusing.LIMIT:
+        return {"reuse": {name: visits for name, visits in (run.reuse or {}).items() if name != run.step} or None}
     workflow = registry.version(run.workflow, run.version)
     if run.limit == "max_steps":
         farthest = run.branches.filter(fan_out=run.fan_out_id).aggregate(most=Max("visit"))["most"] if run.fan_out_id else None

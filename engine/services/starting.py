@@ -66,7 +66,7 @@ def start(
             run = Run.objects.create(
                 workflow=definition.name, version=definition.version, step=definition.first(), input=shown,
                 labels=labels, idempotency_key=idempotency_key, created_by=by, starters=[by.pk],
-                deadline_at=_deadline(definition),
+                deadline_at=deadline_of(definition),
             )  # fmt: skip
             write_first(run, definition, states.Change(state, values, {}, {}))
             moves.poke_on_commit(run)
@@ -80,13 +80,12 @@ def start(
     return run, True
 
 
-def write_first(run: Run, workflow: Workflow[Any], change: states.Change) -> None:
-    """Write the checkpoint that the run's history begins with."""
-    start = places.Start()
-    packed = packing.pack(
-        run.pk, workflow.state, start, change, packing.Since(), next_step=run.step, step=start.step, keyframe=True
-    )
+def write_first(run: Run, workflow: Workflow[Any], change: states.Change) -> packing.Since:
+    """Write the checkpoint that the run's history begins with; what the next one is packed with."""
+    start, since = places.Start(), packing.Since()
+    packed = packing.pack(run.pk, workflow.state, start, change, since, next_step=run.step, step=start.step, keyframe=True)
     store.write(run.pk, packed)
+    return since
 
 
 def check_reason(reason: str) -> None:
@@ -97,10 +96,11 @@ def check_reason(reason: str) -> None:
 
 def deadline_from_now(run: Run) -> datetime | None:
     """The deadline of a run that starts, or is tried again, now."""
-    return _deadline(registry.version(run.workflow, run.version))
+    return deadline_of(registry.version(run.workflow, run.version))
 
 
-def _deadline(workflow: Workflow[Any]) -> datetime | None:
+def deadline_of(workflow: Workflow[Any]) -> datetime | None:
+    """The deadline of a run of the workflow that starts now."""
     return None if workflow.deadline is None else database_now() + timedelta(seconds=workflow.deadline)
 
 

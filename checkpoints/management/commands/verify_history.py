@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from checkpoints import verifying
@@ -28,7 +29,9 @@ class Command(BaseCommand):
         took = time.monotonic() - began
         total = f"{count} run{'' if count == 1 else 's'}, {entries} entries, in {took:.1f} s"
         if broken:
-            raise CommandError(f"{broken} broken of {total}. They are not resumed, nor forked beyond their breaks.", returncode=1)
+            raise CommandError(
+                f"{broken} broken of {total}. They are not resumed, nor forked beyond their breaks.", returncode=1
+            )
         self.stdout.write(self.style.SUCCESS(f"Sound: {total}."))
 
 
@@ -37,7 +40,5 @@ def _runs(run_id: str | None) -> Iterable[Run]:
         return verifying.all_runs()
     try:
         return [Run.objects.get(pk=run_id)]
-    except (Run.DoesNotExist, ValueError, TypeError):
+    except (Run.DoesNotExist, ValidationError):
         raise CommandError(f"--run {run_id}: the id of a run was expected") from None
-    except Exception as error:
-        raise CommandError(f"--run {run_id}: {error}") from None

@@ -1,0 +1,218 @@
+"""What a fork would be: where it begins, with which state, what runs again, and whose recorded results can be taken instead."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkpoints import current, sealing, store, verifying
+from checkpoints.models import Checkpoint
+from checkpoints.packing import HERE
+from engine.services.starting import InputInvalid
+from runs.models import Branch, FanOut, Run
+from workflows import Workflow, codec, masking, registry
+from workflows import state as states
+from workflows.masking import Sealed
+from workflows.steps import Gate, Step
+
+REUSE, EXECUTE = MODES = ("reuse", "execute")
+Modes = str | Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A step that the fork comes to. ``recorded``: how often the origin has done it since; ``mode``: of a recorded effect."""
+
+    step: Step
+    recorded: int
+    mode: str = ""
+    differs: tuple[str, ...] = ()  # the changed fields that it sees, for which its result cannot be taken
+    why_not: str = ""  # why its result cannot be taken in any case
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``visits``: by effect, the origin's checkpoints of each visit whose result is taken."""
+
+    origin: Run
+    at: Checkpoint
+    workflow: Workflow[Any]
+    step: str
+    found: current.Current
+    change: states.Change | None
+    kept: list[str]
+    ahead: list[Ahead]
+    visits: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raises InputInvalid that names each effect whose recorded result was wanted and cannot be taken."""
+        errors = {}
+        for one in self.ahead:
+            if one.mode == REUSE and (one.differs or one.why_not):
+                seen = one.why_not or f"it saw {', '.join(one.differs)}, which would differ"
+                errors[f"effects.{one.step.name}"] = f"its recorded result cannot be reused: {seen}; choose {EXECUTE!r}"
+        if errors:
+            raise InputInvalid(errors)
+
+
+def make(
+    origin: Run, seq: int, *, changes: Mapping[str, Any] | None = None, effects: Modes = REUSE, version: str | None = None
+) -> Plan:
+    """Raises CheckpointMissing, HistoryBroken, WorkflowUnknown, StepGone, StateUnreadable; InputInvalid names each field."""
+    at = _checkpoint(origin, seq)
+    workflow = _workflow(origin, version)
+    step = at.next_step if at.next_step == "end" else workflow.current_name(at.next_step)
+    if step == "end":
+        raise InputInvalid({"seq": f"nothing is left to run after seq {at.seq}; fork from an earlier checkpoint"})
+    found, change = _state(origin, at, workflow, changes or {})
+    modes = _modes(workflow, effects)
+    visits = _recorded(origin, workflow, at)
+    changed = _changed(change)
+    ahead = [_ahead(origin, at, one, visits, modes, changed) for one in _following(workflow, step)]
+    taken = {one.step.name: visits[one.step.name] for one in ahead if one.mode == REUSE and one.step.name in visits}
+    kept = Checkpoint.objects.filter(run=origin, seq__lte=at.seq).exclude(step="").order_by("seq")
+    return Plan(origin, at, workflow, step, found, change, list(kept.values_list("step", flat=True)), ahead, taken)
+
+
+def _checkpoint(origin: Run, seq: int) -> Checkpoint:
+    """The checkpoint at or before ``seq``, whose history is proven up to it."""
+    at = store.find(origin.pk, seq)
+    report = verifying.verify(origin, to=at.seq)
+    if not report.is_sound:
+        broken = store.HistoryBroken(origin.pk, report.breaks[0].seq, report.breaks[0].why)
+        verifying.note(broken)
+        raise broken
+    if at.next_step == HERE:
+        before = Checkpoint.objects.filter(run=origin, seq__lt=at.seq).exclude(next_step=HERE).order_by("-seq").first()
+        after = Checkpoint.objects.filter(run=origin, seq__gt=at.seq).exclude(next_step=HERE).order_by("seq").first()
+        others = " or ".join(f"seq {one.seq}" for one in (before, after) if one is not None)
+        raise InputInvalid({"seq": f"seq {at.seq} lies in the middle of step {at.step!r}; fork from {others}"})
+    return at
+
+
+def _workflow(origin: Run, version: str | None) -> Workflow[Any]:
+    if version is None:
+        return registry.version(origin.workflow, origin.version)
+    known = [one for one in registry.all_versions() if one.name == origin.workflow]
+    chosen = next((one for one in known if one.version == version), None)
+    if chosen is None:
+        registry.newest(origin.workflow)  # the other error
+        raise InputInvalid({"version": f"one of {', '.join(one.version for one in known)} was expected, not {version[:100]!r}"})
+    return chosen
+
+
+def _state(
+    origin: Run, at: Checkpoint, workflow: Workflow[Any], changes: Mapping[str, Any]
+) -> tuple[current.Current, states.Change | None]:
+    """The state at the checkpoint, and what ``changes`` make of it. A secret that does not open has to be among them."""
+    loaded = store.load(origin.pk, at.seq)
+    given = {name: value for name, value in changes.items() if isinstance(loaded.values.get(name), Sealed)}
+    try:
+        loaded.values.update(sealing.opened(origin.pk, loaded.values))
+    except sealing.SecretsLocked:
+        locked = {name for name, value in loaded.values.items() if isinstance(value, Sealed)} - set(given)
+        if locked:
+            raise InputInvalid(
+                {f"changes.{name}": "this secret cannot be read here, and a new value is needed" for name in sorted(locked)}
+            ) from None
+        loaded.values.update(given)
+    try:
+        found = current.of(origin.pk, workflow.state, loaded)
+        if not changes:
+            return found, None
+        updates = {name: states.Replace(value) for name, value in changes.items()}
+        return found, states.apply(found.state, found.values, updates)
+    except states.StateInvalid as error:
+        raise InputInvalid({f"changes.{name}": text for name, text in error.errors.items()}) from None
+
+
+def _modes(workflow: Workflow[Any], effects: Modes) -> dict[str, str]:
+    """By effect; one that is not named is not done again."""
+    known = [step.name for step in (*workflow.steps.values(), *workflow.branches.values()) if step.is_effect]
+    if isinstance(effects, str):
+        if effects not in MODES:
+            raise InputInvalid({"effects": f"'reuse', 'execute', or one of them by step, was expected, not {effects[:100]!r}"})
+        return dict.fromkeys(known, effects)
+    errors = {
+        f"effects.{name[:100]}": f"one of the effects {', '.join(known) or '(there is none)'} was expected"
+        for name in effects
+        if name not in known
+    }
+    errors |= {
+        f"effects.{name}": f"'reuse' or 'execute' was expected, not {mode!r}"
+        for name, mode in effects.items()
+        if name in known and mode not in MODES
+    }
+    if errors:
+        raise InputInvalid(errors)
+    return {**dict.fromkeys(known, REUSE), **effects}
+
+
+def _recorded(origin: Run, workflow: Workflow[Any], at: Checkpoint) -> dict[str, list[list[int]]]:
+    """What the origin has done since: by effect, the checkpoints of each visit, the last of which ended it."""
+    names = {name: step.name for step in workflow.steps.values() if step.is_effect for name in (step.name, *step.was)}
+    rows = Checkpoint.objects.filter(run=origin, seq__gt=at.seq, step__in=names, delta__isnull=False).order_by("seq")
+    visits: dict[str, dict[int, list[int]]] = {}
+    for seq, step, visit in rows.values_list("seq", "step", "visit"):
+        visits.setdefault(names[step], {}).setdefault(visit, []).append(seq)
+    return {name: list(found.values()) for name, found in visits.items()}
+
+
+def _ahead(
+    origin: Run, at: Checkpoint, step: Step, visits: dict[str, list[list[int]]], modes: dict[str, str], changed: set[str]
+) -> Ahead:
+    recorded = len(visits.get(step.name, ()))
+    if step.is_branch and step.is_effect:
+        recorded = _done_in_branches(origin, at, step)
+    if not step.is_effect or not recorded:
+        return Ahead(step, recorded)
+    differs = changed if step.needs is None else changed & set(step.needs)
+    return Ahead(step, recorded, modes[step.name], tuple(sorted(differs)), _why_not(origin, step, visits))
+
+
+def _why_not(origin: Run, step: Step, visits: dict[str, list[list[int]]]) -> str:
+    """Why the effect's recorded results cannot be taken, whatever it saw."""
+    if step.is_branch:
+        return "it was done in branches, which are sent out anew"
+    last = [visit[-1] for visit in visits[step.name]]
+    if Checkpoint.objects.filter(run=origin, seq__in=last, next_step=HERE).exists():
+        return "it went on by asking people, or by sending out branches"
+    return ""
+
+
+def _done_in_branches(origin: Run, at: Checkpoint, step: Step) -> int:
+    sent = FanOut.objects.filter(run=origin, seq__gt=at.seq)
+    return Branch.objects.filter(fan_out__in=sent, done__contains=[{"step": step.name}]).count()
+
+
+def _changed(change: states.Change | None) -> set[str]:
+    return set() if change is None else {name for part in change.delta.values() for name in part}
+
+
+def _following(workflow: Workflow[Any], first: str) -> list[Step]:
+    """The steps from ``first`` on, in reading order, each with the branches that it sends to."""
+    order = workflow.reading_order()
+    names = [step.name for step in order]
+    return order[names.index(first) :] if first in names else order
+
+
+def in_short(plan: Plan) -> dict[str, Any]:
+    """What was changed, for the journal and for lineages: ``{field: {"from", "to"}}`` of short values, secrets masked."""
+    if plan.change is None:
+        return {}
+    kind = plan.workflow.state
+    old, new = masking.masked(kind, plan.found.values), masking.masked(kind, plan.change.values)
+    return {name: {"from": _short(old.get(name)), "to": _short(new.get(name))} for name in sorted(_changed(plan.change))}
+
+
+def _short(value: Any) -> Any:
+    return value if len(codec.dumps(value)) <= 200 else f"{type(value).__name__} of {len(codec.dumps(value))} bytes"
+
+
+def gates_ahead(plan: Plan) -> list[Step]:
+    return [one.step for one in plan.ahead if isinstance(one.step, Gate)]
+
+
+def key_of(origin: Run, by: Any, key: str) -> str:
+    """The fork's own idempotency key: the same user's same key for the same origin makes one run."""
+    return f"fork:{uuid.uuid5(origin.pk, f'{by.pk}/{key}')}"

@@ -1,0 +1,122 @@
+"""What a fork takes over from the run that it came from: the decisions made before it began, and identical approvals after."""
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.services.deciding import counts
+from approvals.services.opening import Question, proposal_hash
+from checkpoints.models import Checkpoint
+from engine import boundary, endings
+from engine.context import RunCtx
+from engine.insisting import insist
+from runs import bell
+from runs.clock import Now
+from runs.models import Kind, Run, new_id
+from runs.places import arrival
+from runs.services import journal, moves
+from workflows import Replace
+from workflows import state as states
+
+if TYPE_CHECKING:
+    from engine.stretch import Stretch
+
+AGREED = (Verdict.APPROVE, Verdict.EDIT)
+
+
+def decisions_until(origin: Run, at: Checkpoint, fork: Run) -> int:
+    """Copy the gates that were decided before the fork begins, so that its steps read them. How many.
+
+    Not an approval that would now be its own requester's: the gate is asked again before the effect that needs it.
+    """
+    gates = Gate.objects.filter(run=origin, branch=None, status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
+    taken = [gate for gate in gates.filter(final_at__lte=at.at).order_by("visit", "ordinal") if _may_take(gate, fork.starters)]
+    for gate in taken:
+        _copy(gate, fork, visit=gate.visit)
+    return len(taken)
+
+
+def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
+    if gate.outcome_verdict not in AGREED or gate.allow_self:
+        return True
+    return not gate.decisions.filter(by__in=starters, voided_at=None, verdict__in=AGREED).exists()
+
+
+def find(run: Any, question: Question) -> Gate | None:
+    """The latest approval of the same proposal, under the same policy, by people, in a run that this one was forked from."""
+    ancestors = _ancestors(run.forked_from)
+    if not ancestors:
+        return None
+    starters = Run.objects.values_list("starters", flat=True).get(pk=run.id)
+    gates = Gate.objects.filter(run__in=ancestors, branch=None, step=run.step, key=question.key, kind=GateKind.APPROVAL)
+    agreed = gates.filter(status=GateStatus.DECIDED, outcome_verdict__in=AGREED).order_by("-final_at")
+    for gate in agreed.prefetch_related("decisions"):
+        votes = [one for one in gate.decisions.all() if counts(one)]
+        by_people = bool(votes) and all(one.by_id is not None for one in votes)
+        if by_people and _is_same(gate, question) and _may_take(gate, starters):
+            return gate
+    return None
+
+
+def _ancestors(run_id: uuid.UUID | None) -> list[uuid.UUID]:
+    found: list[uuid.UUID] = []
+    while run_id is not None and run_id not in found:
+        found.append(run_id)
+        run_id = Run.objects.values_list("forked_from", flat=True).get(pk=run_id)
+    return found
+
+
+def _is_same(gate: Gate, question: Question) -> bool:
+    """Whether the gate's proposal, as it was before anybody edited it, and its policy are the question's."""
+    action = gate.action
+    if action is not None and "proposed" in action:
+        action = {**{name: value for name, value in action.items() if name != "proposed"}, "args": action["proposed"]}
+    then = {"title": gate.title, "summary": gate.summary, "action": action, "context": gate.context, "verdicts": gate.verdicts}
+    now = {
+        "title": question.title,
+        "summary": question.summary,
+        "action": question.action,
+        "context": dict(question.context or {}),
+        "verdicts": list(question.verdicts),
+    }
+    return gate.policy == dict(question.policy) and proposal_hash(gate.step, then) == proposal_hash(gate.step, now)
+
+
+@insist
+def carry(stretch: "Stretch", gate: Gate, ctx: RunCtx) -> bool:
+    """The gate's own boundary where nobody need be asked again: the decision is taken over, and the journal says from where."""
+    run = stretch.run
+    args = (gate.action or {}).get("args", {}) if gate.merges else {}
+    updates = {name: Replace(value) for name, value in args.items() if name in type(stretch.state).model_fields}
+    change = states.apply(stretch.state, stretch.values, updates)
+    target = stretch.target(None)
+    with boundary.fenced(run) as row:
+        if row.requested:
+            run.requested = row.requested
+            return True
+        copied = _copy(gate, row, visit=row.visit)
+        detail = {"gate": str(copied.id), "title": gate.title, "verdict": gate.outcome_verdict, "final": True,
+                  "carried_from": str(gate.run_id)}  # fmt: skip
+        decided = journal.Entry(Kind.DECIDED, row.step, row.attempt, gate.outcome_by, detail)
+        moves.record(row, decided)
+        stretch.write_checkpoint(change, ctx, target)
+        ctx.outcome = "done"
+        moves.move(row, "put_back", **arrival(row, target), available_at=Now(), **endings.spend(row, ctx, kept=True))
+        bell.ring_on_commit(run.id)
+    return False
+
+
+def _copy(gate: Gate, run: Run, *, visit: int) -> Gate:
+    """The gate with its valid decisions, as one of ``run``."""
+    decisions = list(gate.decisions.filter(voided_at=None).order_by("id"))
+    copied = Gate.objects.get(pk=gate.pk)
+    copied.pk, copied.run, copied.visit, copied.carried_from, copied._state.adding = new_id(), run, visit, gate, True
+    copied.save(force_insert=True)
+    Decision.objects.bulk_create(_copied(one, copied) for one in decisions)
+    return copied
+
+
+def _copied(decision: Decision, gate: Gate) -> Decision:
+    fields = ("verdict", "by_id", "by_name", "channel", "comment", "args", "version", "proposal_hash", "at")
+    return Decision(gate=gate, **{name: getattr(decision, name) for name in fields})

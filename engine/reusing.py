@@ -1,0 +1,86 @@
+"""Taking an effect's recorded result in a fork, instead of doing it again."""
+
+from typing import TYPE_CHECKING, Any
+
+from checkpoints import blob, current, packing, store
+from checkpoints.models import Checkpoint
+from engine import boundary, endings
+from engine.context import RunCtx
+from engine.insisting import insist
+from runs import bell
+from runs.clock import Now
+from runs.places import arrival
+from runs.services import moves
+from workflows import Replace, codec
+from workflows import state as states
+from workflows.errors import StateUnreadable
+from workflows.steps import Step
+
+if TYPE_CHECKING:
+    from engine.stretch import Stretch
+
+LIMIT = "reuse"  # what a run is held at whose recorded result cannot be taken; releasing it has the effect done
+
+
+def take(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
+    """The effect's boundary with the origin's result; the run is held where the effect would see something else now."""
+    run = stretch.run
+    seqs = run.reuse[step.name][0]
+    again = "Releasing the run executes it; cancel the run where that must not be."
+    try:
+        before = current.at(run.forked_from, stretch.workflow.state, seqs[0] - 1)  # type: ignore[arg-type] # a fork has one
+        after = current.at(run.forked_from, stretch.workflow.state, seqs[-1])  # type: ignore[arg-type]
+    except (store.HistoryBroken, store.CheckpointMissing, StateUnreadable, states.StateInvalid) as error:
+        return endings.hold(run, f"The recorded result of {step.name!r} cannot be read: {error} {again}", limit=LIMIT)
+    differs = [name for name in step.needs or before.values if not _same(before.values, stretch.values, name)]
+    if differs:
+        text = f"The recorded result of {step.name!r} cannot be reused: it saw another {' and another '.join(differs)}."
+        return endings.hold(run, f"{text} {again}", limit=LIMIT)
+    rows = Checkpoint.objects.filter(run=run.forked_from, seq__in=seqs).order_by("seq")
+    updates = _updates([packing.read(blob.unpack(row.delta or b"")) for row in rows], stretch.values, before, after)
+    change = states.apply(stretch.state, stretch.values, updates)
+    return _commit(stretch, step, change, stretch.target(_target(stretch, rows.last())), seqs[-1], ctx)
+
+
+def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
+    return name in old and name in new and codec.same(old[name], new[name])
+
+
+def _updates(
+    deltas: list[Any], values: dict[str, Any], before: current.Current, after: current.Current
+) -> dict[str, Replace]:  # fmt: skip
+    """What the effect's checkpoints changed; items that it appended are put behind what the fork has."""
+    names: dict[str, set[str]] = {}
+    for how, part in (item for one in deltas for item in one.items()):
+        for name in part:
+            names.setdefault(name, set()).add(how)
+    found: dict[str, Replace] = {}
+    for name, hows in names.items():
+        if hows == {"append"}:
+            added = after.values[name][len(before.values[name]) :]
+            found[name] = Replace([*values[name], *added])
+        elif name in after.values:
+            found[name] = Replace(after.values[name])
+    return found
+
+
+def _target(stretch: "Stretch", row: Checkpoint | None) -> str:
+    """Where the origin went on, by the name that the step has now."""
+    goes_on = row.next_step if row is not None else "end"
+    return goes_on if goes_on == "end" else stretch.workflow.current_name(goes_on)
+
+
+@insist
+def _commit(stretch: "Stretch", step: Step, change: states.Change, target: str, seq: int, ctx: RunCtx) -> bool:
+    run = stretch.run
+    with boundary.fenced(run) as row:
+        packed = packing.pack(
+            run.id, stretch.workflow.state, run, change, stretch.since, next_step=target, step=run.began_as, reused_from=seq
+        )
+        store.write(run.id, packed)
+        left = {**run.reuse, step.name: run.reuse[step.name][1:]}
+        fields = {**arrival(row, target), "reuse": {name: visits for name, visits in left.items() if visits} or None}
+        ctx.outcome = "done"
+        moves.move(row, "put_back", **fields, available_at=Now())
+        bell.ring_on_commit(run.id)
+    return False
