@@ -79,9 +79,7 @@ def _checkpoint(origin: Run, seq: int) -> Checkpoint:
     at = store.find(origin.pk, seq)
     report = verifying.verify(origin, to=at.seq)
     if not report.is_sound:
-        broken = store.HistoryBroken(origin.pk, report.breaks[0].seq, report.breaks[0].why)
-        verifying.note(broken)
-        raise broken
+        raise store.HistoryBroken(origin.pk, report.breaks[0].seq, report.breaks[0].why)
     if at.next_step == HERE:
         before = Checkpoint.objects.filter(run=origin, seq__lt=at.seq).exclude(next_step=HERE).order_by("-seq").first()
         after = Checkpoint.objects.filter(run=origin, seq__gt=at.seq).exclude(next_step=HERE).order_by("seq").first()

@@ -18,10 +18,11 @@ from ninja.security.apikey import APIKeyCookie
 import approvals.api
 import checkpoints.api
 import engine.api
+import engine.fork_api
 import runs.api
 from approvals import refusals
 from approvals.reading import gate_as_json
-from checkpoints import store
+from checkpoints import key_history, revealing, store
 from engine.services import starting, workflow_holds
 from holdfast import VERSION
 from holdfast.models import ApiToken
@@ -29,7 +30,7 @@ from holdfast.problems import problem
 from runs import access, filters, pages, reading
 from runs.services.moves import MoveRefused
 from workflows import codec, registry
-from workflows.errors import StepGone
+from workflows.errors import StateUnreadable, StepGone
 
 log = logging.getLogger("holdfast.api")
 
@@ -77,7 +78,7 @@ api = NinjaAPI(
     parser=StrictJson(),
     description="Durable agent runs, their journals and their approval gates. Errors are RFC 9457 problem documents.",
 )
-for router in (runs.api.router, engine.api.router, checkpoints.api.router, approvals.api.router):
+for router in (runs.api.router, engine.api.router, engine.fork_api.router, checkpoints.api.router, approvals.api.router):
     api.add_router("", router)
 
 
@@ -105,6 +106,8 @@ def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
             more["gate"] = gate_as_json(raised.gate)
         if isinstance(raised, (MoveRefused, starting.KeyTaken)):
             more["run"] = reading.run_as_json(raised.run)
+        if isinstance(raised, store.HistoryBroken):
+            more |= {"run_id": str(raised.run_id), "seq": raised.seq}
         if isinstance(raised, (refusals.InvalidDecision, starting.InputInvalid)):
             more["errors"] = raised.errors
         return problem(status, kind, title, str(raised), **more)
@@ -126,6 +129,10 @@ _map(PermissionDenied, 403, "not-permitted", "Not permitted")
 _map(registry.WorkflowUnknown, 404, "unknown-workflow", "No such workflow")
 _map(StepGone, 409, "step-gone", "The run's step is gone")
 _map(store.CheckpointMissing, 404, "not-found", "Not found")
+_map(store.StatePruned, 410, "pruned", "Pruned")
+_map(StateUnreadable, 409, "state-unreadable", "The state cannot be used by this deployment")
+_map(key_history.KeyInvalid, 422, "invalid-request", "The request is refused")
+_map(revealing.NotSecret, 422, "invalid-request", "The request is refused")
 _map(store.HistoryBroken, 409, "history-broken", "The history is broken")
 _map(pages.CursorInvalid, 400, "invalid-cursor", "The cursor is not one of ours")
 _map(OperationalError, 503, "unavailable", "The database cannot be reached")

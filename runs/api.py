@@ -9,10 +9,10 @@ from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema
 from pydantic import Field
 
-from runs import branches, filters, pages, reading, stats, waiting
+from runs import branches, filters, lineage, pages, reading, stats, waiting
 from runs.models import Kind, Run
 from runs.moves import BranchStatus, Status
-from runs.schemas import BranchList, Journal, Logs, RunDetail, RunList
+from runs.schemas import BranchList, Journal, Lineage, Logs, RunDetail, RunList
 
 router = Router(tags=["runs"])
 Seq = Annotated[int, Field(ge=-1, lt=2**62)]
@@ -87,6 +87,14 @@ def list_branches(
         return {"items": [], "next": None}
     rows, following = branches.page(found, status=status or "", after=after, limit=limit)
     return {"items": [branches.as_json(row, run, found) for row in rows], "next": following}
+
+
+@router.get("/runs/{uuid:run_id}/lineage", response=Lineage, operation_id="get_lineage")
+def get_lineage(request: HttpRequest, run_id: uuid.UUID, cursor: uuid.UUID | None = None, limit: Limit = 50) -> dict[str, Any]:
+    """The run that the first fork of this family came from, and all that were forked from it, oldest first."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    root, items, following = lineage.page(run, after=cursor, limit=limit)
+    return {"root": root, "items": [lineage.as_json(one) for one in items], "next": following}
 
 
 @router.get("/stats", operation_id="get_stats", summary="Counts by status, waiting by age, in flight, stuck")

@@ -80,6 +80,11 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "waits_for": run.signal_name or None,
         "rolling_back": run.rolls_back,
         "branches": run.parts,
+        "history": {
+            "broken_at": run.broken_at,
+            "pruned_at": _iso(run.pruned_at),
+            "imported_at": _iso(run.imported_at),
+        },
         "forked_from": {"run": str(run.forked_from_id), "seq": run.forked_at_seq} if run.forked_from_id else None,
     }
 

@@ -43,6 +43,14 @@ class ForkedFrom(Schema):
     seq: int | None
 
 
+class History(Schema):
+    """``broken_at``: the first entry that was found not to be as it was written. An imported run can only be forked."""
+
+    broken_at: int | None
+    pruned_at: datetime | None
+    imported_at: datetime | None
+
+
 class Parts(Schema):
     """The branches of the fan-out that is under way, by status."""
 
@@ -79,6 +87,7 @@ class RunOut(Schema):
     waits_for: str | None
     rolling_back: bool
     branches: Parts | None
+    history: History
     forked_from: ForkedFrom | None
 
 
@@ -141,6 +150,31 @@ class BranchOut(Schema):
 class BranchList(Schema):
     items: list[BranchOut]
     next: int | None
+
+
+class RelativeOut(Schema):
+    """One run of a family. ``changed``: per field ``{"from", "to"}``, what its fork changed in the state."""
+
+    id: UUID
+    workflow: str
+    version: str
+    status: Status
+    step: str
+    error: RunError | None
+    usage: Usage
+    created_at: datetime
+    finished_at: datetime | None
+    forked_from: ForkedFrom | None
+    changed: dict[str, Any]
+    effects: dict[str, str]
+    reason: str | None
+    by: str | None
+
+
+class Lineage(Schema):
+    root: UUID
+    items: list[RelativeOut]
+    next: UUID | None
 
 
 class LogLine(Schema):

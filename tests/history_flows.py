@@ -47,7 +47,7 @@ def shout(state):
 class Big(State):
     n: int = 0
     document: str = ""
-    messages: Annotated[list[dict], Append] = []
+    messages: Annotated[list[dict[str, str]], Append] = []
     facts: Annotated[dict[str, str], Merge] = {}
 
 

@@ -1,5 +1,6 @@
 """States as they are stored: small, whole, once, and proven."""
 
+import itertools
 import random
 import uuid
 from collections.abc import Callable
@@ -45,11 +46,12 @@ def history(make_run: Callable[..., Run]) -> Callable[..., Any]:
     def begin(**input: Any) -> Any:
         run = make_run("t-big", **input)
         state = history_flows.Big.parse(input)
-        kept = {"at": (state, store.load(run.pk, 0).values), "since": store.load(run.pk, 0).since}
+        kept: dict[str, Any] = {"at": (state, store.load(run.pk, 0).values), "since": store.load(run.pk, 0).since}
 
         def more(**updates: Any) -> dict[str, Any]:
-            kept["at"] = write(run, *kept["at"], kept["since"], **updates)
-            return kept["at"][1]
+            state, values = kept["at"]
+            kept["at"] = write(run, state, values, kept["since"], **updates)
+            return dict(kept["at"][1])
 
         return run, more
 
@@ -125,7 +127,7 @@ def test_any_state_is_read_from_a_bounded_number_of_rows(history, django_assert_
         loaded = store.load(run.pk, 140)
     assert loaded.values["n"] == 140 and loaded.since.count < packing.KEYFRAME_EVERY
     frames = list(Checkpoint.objects.filter(run=run, keyframe__isnull=False).values_list("seq", flat=True))
-    assert all(later - earlier <= packing.KEYFRAME_EVERY for earlier, later in zip(frames, frames[1:], strict=False))
+    assert all(later - earlier <= packing.KEYFRAME_EVERY for earlier, later in itertools.pairwise(frames))
 
 
 def flip(row: Any, column: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from checkpoints import store
+from checkpoints import store, verifying
 from engine import fork_plan, inheriting
 from engine.services import controls
 from engine.services.starting import InputInvalid, check_reason, deadline_of, write_first
@@ -41,6 +41,9 @@ def fork(
         if known is None:
             raise
         return known  # another request with this key was first
+    except store.HistoryBroken as error:
+        verifying.note(error)  # after its transaction
+        raise
 
 
 @transaction.atomic
