@@ -88,6 +88,23 @@ def _checkpoint(origin: Run, seq: int) -> Checkpoint:
     return at
 
 
+def places(origin: Run, *, around: int, limit: int = 50) -> list[Checkpoint]:
+    """Checkpoints that a fork can begin with, the newest first: those next to ``around``."""
+    rows = (
+        Checkpoint.objects.filter(run=origin, delta__isnull=False)
+        .exclude(next_step__in=(HERE, "end"))
+        .defer("delta", "keyframe")
+    )
+    later = list(rows.filter(seq__gt=around).order_by("seq")[: limit // 2])[::-1]
+    return [*later, *rows.filter(seq__lte=around).order_by("-seq")[: limit - len(later)]]
+
+
+def last_place(origin: Run) -> int:
+    """The last checkpoint that a fork can begin with; where there is none, the last entry, of which ``make`` says why not."""
+    found = places(origin, around=origin.seq, limit=1)
+    return found[0].seq if found else origin.seq
+
+
 def _workflow(origin: Run, version: str | None) -> Workflow[Any]:
     if version is None:
         return registry.version(origin.workflow, origin.version)

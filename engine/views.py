@@ -105,7 +105,7 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return _change_page(request, run, form, status=422 if request.method == "POST" else 200)
     service = controls.retry if run.can_retry else controls.release
-    changes = _changes(form, values)
+    changes = changes_in(form, values)
     seq = seen(request)
     try:
         service(run_id, by=request.user, reason=request.POST.get("reason", ""), changes=changes, seq=seq)
@@ -117,7 +117,7 @@ def change_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     return redirect("run-detail", run_id=run_id)
 
 
-def _changes(form: SchemaForm, values: Mapping[str, Any]) -> dict[str, Any]:
+def changes_in(form: SchemaForm, values: Mapping[str, Any]) -> dict[str, Any]:
     """What differs from the state. A field that was emptied is sent as empty text or null, for the schema to judge."""
     filled = form.values()
     changes = {name: value for name, value in filled.items() if value != values.get(name)}

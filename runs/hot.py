@@ -88,6 +88,7 @@ def then(statement: tuple[str, Values], after: tuple[str, Values]) -> tuple[list
 
 def _results(pgconn: pq.abc.PGconn) -> Iterable[pq.abc.PGresult]:
     """The results up to the pipeline's end; a None stands between any two."""
+    _flush(pgconn)
     while pgconn.status == pq.ConnStatus.OK:
         _wait(pgconn)
         result = pgconn.get_result()
@@ -96,6 +97,18 @@ def _results(pgconn: pq.abc.PGconn) -> Iterable[pq.abc.PGresult]:
         if result is not None:
             yield result
     raise psycopg.OperationalError("the connection was lost")
+
+
+def _flush(pgconn: pq.abc.PGconn) -> None:
+    """Send what is queued. psycopg's connections do not block, so more than the socket takes at once would stay here."""
+    poller: select.poll | None = None
+    while pgconn.flush():
+        if poller is None:
+            poller = select.poll()
+            poller.register(pgconn.socket, select.POLLIN | select.POLLOUT)
+        for _, event in poller.poll():
+            if event & select.POLLIN:  # the server answers meanwhile, and must not wait for us to read
+                pgconn.consume_input()
 
 
 def _wait(pgconn: pq.abc.PGconn) -> None:

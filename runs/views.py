@@ -10,7 +10,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from runs import branches, filters, pages, reading
+from runs import branches, filters, lineage, pages, reading
 from runs.access import may
 from runs.models import FanOut, Run
 from runs.moves import BranchStatus, Status
@@ -94,6 +94,13 @@ def branch_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
         }
     template = "branches/list.html#branches" if request.htmx else "branches/list.html"  # type: ignore[attr-defined]
     return render(request, template, context)
+
+
+@login_required
+def lineage_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """The family that the run belongs to."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    return render(request, "runs/lineage.html", {"run": run, "tree": lineage.tree(run)})
 
 
 def _branch_tabs(fan_out: FanOut) -> list[tuple[str, str, int]]:

@@ -1,5 +1,6 @@
 """Journal entries and durations in words, as a person reads them."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +33,15 @@ def in_short(value: Any) -> dict[str, Any]:
     """A changed value as lists show it: ``{"to": value}``, or ``{"size": bytes}`` of a long one."""
     size = len(codec.dumps(value))
     return {"to": value} if size <= SHORT else {"size": size}
+
+
+# Characters that turn the direction of what follows, or that nobody sees: agents' texts may hold them, and could mislead.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def visible(text: str) -> str:
+    """The text with characters that nobody sees written as their code point."""
+    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def duration(milliseconds: float | None) -> str:

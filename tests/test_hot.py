@@ -87,3 +87,10 @@ def test_a_look_after_the_commit_that_is_refused_undoes_nothing():
     assert hot.rows("SELECT count(*) FROM kept", {}) == [(2,)]  # each statement is a transaction of its own
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE kept")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_more_than_the_socket_takes_at_once_arrives():
+    statement = ("SELECT %(t)s::text", {"t": "x" * 3_000_000})
+    assert [len(rows[0][0]) for rows in hot.in_one_trip(statement, statement, statement)] == [3_000_000] * 3
+    assert [len(rows[0][0]) for rows in hot.then(statement, statement)] == [3_000_000] * 2

@@ -193,6 +193,19 @@ class Run(Carried):
         """The hold of its whole workflow; None where there is none, or the run is over."""
         return None if self.is_final else WorkflowHold.objects.open().filter(workflow=self.workflow).first()
 
+    @cached_property
+    def forked(self) -> Any:
+        """What its fork changed, and why, as its journal has it; None of a run that is no fork."""
+        event = None if self.forked_from_id is None else self.events.filter(kind="forked").first()
+        return None if event is None else event.facts()
+
+    @cached_property
+    def newest_forks(self) -> "list[Run]":
+        """The last few of its forks."""
+        return list(
+            Run.objects.filter(forked_from=self.pk).only("id", "workflow", "status", "forked_at_seq").order_by("-id")[:5]
+        )
+
     @property
     def can_cancel(self) -> bool:
         may = not self.is_final and not self.rolls_back and not self.is_copy

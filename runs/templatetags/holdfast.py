@@ -45,6 +45,7 @@ ENTRY_MARKS = {
     "signal": "⚑",
     "compensated": "↶",
     "gate_reopened": "◆",
+    "forked": "⑂",
 }
 
 
@@ -101,7 +102,7 @@ def took_seconds(seconds: float) -> str:
 @register.filter
 def is_of_the_run(kind: str) -> bool:
     """Whether an entry of that kind is about the run, and not about the step where it happens to stand."""
-    return kind in ("held", "released", "retried", "cancelled", "ended")
+    return kind in ("held", "released", "retried", "cancelled", "forked", "ended")
 
 
 @register.filter
@@ -129,7 +130,12 @@ def is_plain_list(value: Any) -> bool:
 
 @register.filter
 def inline(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return words.visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+@register.filter
+def visible(text: Any) -> str:
+    return words.visible(str(text))
 
 
 @register.filter

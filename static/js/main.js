@@ -6,3 +6,4 @@ import "./run-news.js";
 import "./gate-news.js";
 import "./state-follow.js";
 import "./branches-follow.js";
+import "./copy.js";

@@ -1,0 +1,58 @@
+"""Differences as a page shows them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from checkpoints import inspect, store, text_diff
+from checkpoints.comparing import Difference
+from checkpoints.models import Checkpoint
+from checkpoints.tree import Node
+from runs.models import Run
+from workflows import codec
+from workflows.masking import MASK
+
+MOST = 200  # differences on a page
+SHORT = 80  # characters of a text that need no comparing in itself
+WHOLE = 2000  # characters of a value that is shown as a whole
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One difference. ``segments``: of two long texts, how one becomes the other."""
+
+    spelled: str
+    kind: str
+    old: str
+    new: str
+    segments: list[text_diff.Segment]
+
+    @property
+    def is_masked(self) -> bool:
+        return MASK in (self.old, self.new)
+
+
+def shown(found: list[Difference]) -> list[Shown]:
+    """The first of them, for people."""
+    return [_shown(one) for one in found[:MOST]]
+
+
+def changes_of(run: Run, row: Checkpoint) -> list[Shown]:
+    """What the step changed, from the state before it. Empty where nothing is known of that."""
+    if row.seq == 0 or row.delta is None:
+        return []
+    try:
+        return shown(inspect.compare(run, row.seq - 1, run, row.seq)[2])
+    except (store.HistoryBroken, store.CheckpointMissing):
+        return []
+
+
+def _shown(one: Difference) -> Shown:
+    spelled = Node("", one.path, "").spelled
+    texts = isinstance(one.old, str) and isinstance(one.new, str) and max(len(one.old), len(one.new)) > SHORT
+    segments = text_diff.segments(one.old, one.new) if texts and one.kind == "changed" else []
+    return Shown(spelled, one.kind, _text(one.old), _text(one.new), segments)
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else codec.dumps(value).decode()
+    return text if len(text) <= WHOLE else f"{text[:WHOLE]}… ({len(text):,} characters)"
