@@ -1,14 +1,15 @@
-"""Forking a run over HTTP."""
+"""Forking and exporting a run over HTTP."""
 
 import uuid
 from typing import Annotated, Any, Literal
 
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
 from engine import fork_plan
+from engine.portable import exporting
 from engine.services import forking
 from runs import reading
 from runs.models import Run
@@ -87,3 +88,11 @@ def get_fork_plan(request: HttpRequest, run_id: uuid.UUID, seq: Annotated[int, F
             for one in plan.ahead
         ],
     }
+
+
+@router.get("/runs/{uuid:run_id}/export", operation_id="export_run", response=dict[str, Any])
+def export_run(request: HttpRequest, run_id: uuid.UUID) -> Any:
+    """The run's whole history as one JSON document, which ``manage.py verify_export`` proves and ``import_run`` reads."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    name = f'attachment; filename="{run.workflow}-{run.pk}.json"'
+    return StreamingHttpResponse(exporting.written(run), content_type="application/json", headers={"Content-Disposition": name})
