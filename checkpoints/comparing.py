@@ -66,7 +66,7 @@ def of_states(old: Mapping[str, Any], new: Mapping[str, Any], changed: set[str] 
 
 
 def _hidden(value: Any) -> Any:
-    return None if value is None else MASK
+    return MASK if isinstance(value, Sealed) else value
 
 
 def _in_objects(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> Iterator[Difference]:

@@ -83,7 +83,7 @@ def compare(run: Run, a: int, other: Run, b: int) -> tuple[int, int, list[compar
 def _sealed_as_known(run: Run, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the schema calls secret now, and was stored before it did, is hidden as what is sealed."""
     secret = masking.secret_fields(registry.schema(run.workflow, run.version))
-    late = {name for name in secret if values.get(name) is not None and not isinstance(values[name], Sealed)}
+    late = {name for name in secret if not masking.is_empty(values.get(name)) and not isinstance(values[name], Sealed)}
     return {**values, **{name: Sealed(codec.dumps(values[name]).decode()) for name in late}}
 
 

@@ -122,7 +122,7 @@ def _shown(name: str, value: Any, secret: bool) -> dict[str, Any]:
     """``{name: value}`` of a short one; of a long one None, and its size."""
     if value is ABSENT:
         return {name: None, f"{name}_bytes": 0}
-    if isinstance(value, Sealed) or (secret and value is not None):
+    if isinstance(value, Sealed) or (secret and not masking.is_empty(value)):
         return {name: MASK, f"{name}_bytes": None}
     if isinstance(value, (list, dict, str)) and len(value) > SHOWN:  # how many bytes is not worth writing it all down
         return {name: None, f"{name}_bytes": len(value) if isinstance(value, str) else None}

@@ -89,7 +89,7 @@ class Checkpoint(models.Model):
         secret = masking.secret_fields(registry.schema(self.run.workflow, self.run.version))
         shown: dict[str, Any] = {}
         for name, value in delta["set"].items():
-            if value is not None and (name in secret or isinstance(value, masking.Sealed)):
+            if isinstance(value, masking.Sealed) or (name in secret and not masking.is_empty(value)):
                 shown[name] = {"to": masking.MASK}
             else:
                 shown[name] = {"size": value.length} if isinstance(value, Parts) else in_short(value)

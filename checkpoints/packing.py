@@ -15,7 +15,7 @@ from checkpoints.contents import Parts
 from runs.places import Placed
 from runs.services import journal
 from workflows import codec
-from workflows.masking import Sealed, secret_fields
+from workflows.masking import Sealed, is_empty, secret_fields
 from workflows.state import Change, State
 
 KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
@@ -106,8 +106,8 @@ def _record(
     sealed = {name: values[name] for part in delta.values() for name in part if name in secret}
     if sealed:
         delta = {how: {name: value for name, value in part.items() if name not in secret} for how, part in delta.items()}
-        record["sealed"] = {name: sealing.seal(run_id, name, value) for name, value in sealed.items() if value is not None}
-        empty = {name: None for name, value in sealed.items() if value is None}
+        record["sealed"] = {name: sealing.seal(run_id, name, value) for name, value in sealed.items() if not is_empty(value)}
+        empty = {name: value for name, value in sealed.items() if is_empty(value)}
         delta = {**delta, "set": {**delta.get("set", {}), **empty}}
     size = 0
     for how in ("set", "append"):

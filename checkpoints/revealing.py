@@ -30,7 +30,7 @@ def reveal(run_id: Any, seq: int, field: str, *, by: Any, reason: str) -> Any:
     loaded = store.load(run.pk, seq)
     value = loaded.values.get(field)
     is_secret = field in masking.secret_fields(registry.schema(run.workflow, run.version))
-    if not isinstance(value, masking.Sealed) and not (is_secret and value is not None):
+    if not isinstance(value, masking.Sealed) and not (is_secret and not masking.is_empty(value)):
         raise NotSecret(f"field: {field[:100]!r} is no secret at seq {loaded.seq}")
     if isinstance(value, masking.Sealed):
         value = sealing.unseal(run.pk, field, value)

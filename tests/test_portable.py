@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from approvals.models import Decision, Gate
 from checkpoints import inspect, sealing, store, verifying
 from engine.portable import document, exporting, importing
-from engine.services import controls, forking
+from engine.services import controls, forking, starting
 from runs import reading
 from runs.models import Branch, Run
 from runs.services.moves import MoveRefused
@@ -132,7 +132,7 @@ def test_secrets_do_not_travel(make_run, worker, people):
     elsewhere(run)
     copied = importing.imported(text)
     assert inspect.checkpoint_as_json(copied, 1)["state"]["token"] == masking.MASK
-    with pytest.raises(forking.InputInvalid) as error:
+    with pytest.raises(starting.InputInvalid) as error:
         forking.fork(copied.pk, by=people.carol, seq=1)
     assert set(error.value.errors) == {"changes.token", "changes.spare"}
     found = forking.fork(copied.pk, by=people.carol, seq=1, changes={"token": "tok-new-0000", "spare": None})

@@ -28,6 +28,11 @@ class Sealed:
     token: str
 
 
+def is_empty(value: Any) -> bool:
+    """Whether there is no secret in a secret field."""
+    return value is None or value in ("", [], {})
+
+
 def secret_fields(kind: "type[State] | None") -> frozenset[str]:
     """The state's fields that are secret, or hold something that is. Without a schema nothing is known to be."""
     return frozenset() if kind is None else _secret_fields(kind)
@@ -58,7 +63,7 @@ def masked(kind: "type[State] | None", values: Mapping[str, Any]) -> dict[str, A
     """``values`` with every secret field masked, as people see it."""
     secret = secret_fields(kind)
     return {
-        name: MASK if isinstance(value, Sealed) or (name in secret and value is not None) else value
+        name: MASK if isinstance(value, Sealed) or (name in secret and not is_empty(value)) else value
         for name, value in values.items()
     }
 
