@@ -36,6 +36,7 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "decisions": [decision_as_json(decision) for decision in gate.decisions.all()],
         "outcome": {"verdict": gate.outcome_verdict, "by": gate.outcome_by, "at": _iso(gate.final_at)} if decided else None,
         "final_at": _iso(gate.final_at),
+        "carried_from": str(gate.carried_from_id) if gate.carried_from_id else None,
     }
 
 

@@ -73,6 +73,7 @@ class GateOut(Schema):
     decisions: list[DecisionOut]
     outcome: Outcome | None
     final_at: datetime | None
+    carried_from: UUID | None
 
 
 class GateList(Schema):

@@ -113,7 +113,7 @@ def entry_mark(kind: str) -> str:
 @register.filter
 def pretty(value: Any) -> str:
     """JSON for reading. Plain text: the template escapes it."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return words.visible(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 @register.filter
