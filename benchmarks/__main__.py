@@ -26,7 +26,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     logging.getLogger("holdfast.run").setLevel(logging.WARNING)
     from django.contrib.auth.models import Group, User
 
-    from benchmarks import boundary, cost, deciding, durable, fan_out, recovery
+    from benchmarks import boundary, cost, deciding, durable, fan_out, history, recovery
 
     user, _ = User.objects.get_or_create(username="bench")
     user.groups.add(Group.objects.get_or_create(name="operator")[0])
@@ -37,6 +37,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
         "cost": cost.measure,
         "recovery": recovery.measure,
         "fan_out": lambda: fan_out.measure(stack),
+        "history": lambda: history.measure(stack),
         "durable": lambda: durable.measure(stack),
     }
     for name, measure in measures.items():

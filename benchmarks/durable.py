@@ -21,9 +21,9 @@ ROUNDS = 3
 
 def measure(stack: Stack) -> list[Figure]:
     """Each figure is the median of rounds in which the four take turns; ratios are within a round."""
-    python = _peers()
+    python = peers()
     for name in ("langgraph", "dbos"):
-        _create(stack, f"bench_{name}")
+        create(stack, f"bench_{name}")
     figures: list[Figure] = []
     with stack.frozen("sweep"), stack.frozen("worker-"):
         for title, case in CASES.items():
@@ -78,7 +78,7 @@ def _bare(stack: Stack, size: int) -> float:
         return count / (time.perf_counter() - began)
 
 
-def _peers() -> str:
+def peers() -> str:
     """The peers' own environment, made on first use: nothing of theirs is Holdfast's."""
     python = VENV / "bin" / "python"
     if not (VENV / ".installed").exists():
@@ -89,7 +89,8 @@ def _peers() -> str:
     return str(python)
 
 
-def _create(stack: Stack, database: str) -> None:
+def create(stack: Stack, database: str) -> None:
+    """Make the peers' database, unless it is there."""
     with stack.database() as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone() is None:
             connection.execute(f"CREATE DATABASE {database}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from celery import shared_task
 
+from benchmarks.peers.measuring import message
 from workflows import Append, Ctx, FanOut, Goto, Policy, Proposal, Retry, State, Transient, Workflow
 
 
@@ -23,6 +24,23 @@ boundaries = Workflow("bench-boundaries", state=Payload, version="1")
 @boundaries.step(then=["work", "end"])
 def work(state: Payload) -> Goto:
     return Goto("work" if state.n + 1 < state.steps else "end", n=state.n + 1, payload=f"{state.n:04}" + state.payload[4:])
+
+
+class Long(State):
+    payload: str
+    n: int = 0
+    steps: int = 10
+    grows: bool = False
+    messages: Annotated[list[str], Append] = []
+
+
+history = Workflow("bench-history", state=Long, version="1", max_steps=20_000)
+
+
+@history.step(then=["again", "end"])
+def again(state: Long) -> Goto:
+    target = "again" if state.n + 1 < state.steps else "end"
+    return Goto(target, n=state.n + 1, messages=[message(state.n)]) if state.grows else Goto(target, n=state.n + 1)
 
 
 payloads: list[str] = []  # one a step, made before the timed part

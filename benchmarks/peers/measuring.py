@@ -4,6 +4,7 @@ Needs nothing but Python, for each peer lives in an environment without the othe
 """
 
 import argparse
+import secrets
 import statistics
 import time
 from collections.abc import Callable
@@ -41,3 +42,13 @@ def measure(run: Callable[[], object], args: argparse.Namespace) -> dict[str, An
         rates.append(args.runs * args.steps / (time.perf_counter() - began))
     asked = {"runs": args.runs, "steps": args.steps, "size": args.size, "change": args.change}
     return {"steps_per_second": round(statistics.median(rates), 1), **asked, "started_at": started_at, "ended_at": time.time()}
+
+
+def payload(size: int) -> str:
+    """So many characters that nothing compresses below half."""
+    return secrets.token_hex(size // 2 + 1)[:size]
+
+
+def message(number: int) -> str:
+    """One of 1 KB, other than any before."""
+    return f"{number:08}" + payload(1016)
