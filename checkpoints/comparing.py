@@ -20,6 +20,7 @@ class Difference:
     kind: str
     old: Any = None
     new: Any = None
+    old_path: Path | None = None  # of a removed item: where it stood, which people look for
 
     def as_operation(self) -> dict[str, Any]:
         """As RFC 6902 has it."""
@@ -97,7 +98,7 @@ def _in_lists(old: list[Any], new: list[Any], path: Path) -> Iterator[Difference
         for at in range(pairs):
             yield from differences(old[i1 + at], new[j1 + at], (*path, j1 + at))
         for at in range(i1 + pairs, i2):
-            yield Difference((*path, j1 + pairs), "removed", old[at])
+            yield Difference((*path, j1 + pairs), "removed", old[at], old_path=(*path, at))
         for at in range(j1 + pairs, j2):
             yield Difference((*path, at), "added", None, new[at])
 

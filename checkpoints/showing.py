@@ -12,6 +12,7 @@ from workflows import codec
 from workflows.masking import MASK
 
 MOST = 200  # differences on a page
+FEW = 12  # beside a state
 SHORT = 80  # characters of a text that need no comparing in itself
 WHOLE = 2000  # characters of a value that is shown as a whole
 
@@ -41,13 +42,13 @@ def changes_of(run: Run, row: Checkpoint) -> list[Shown]:
     if row.seq == 0 or row.delta is None:
         return []
     try:
-        return shown(inspect.compare(run, row.seq - 1, run, row.seq)[2])
+        return [_shown(one) for one in inspect.compare(run, row.seq - 1, run, row.seq)[2]]
     except (store.HistoryBroken, store.CheckpointMissing):
         return []
 
 
 def _shown(one: Difference) -> Shown:
-    spelled = Node("", one.path, "").spelled
+    spelled = Node("", one.old_path or one.path, "").spelled
     texts = isinstance(one.old, str) and isinstance(one.new, str) and max(len(one.old), len(one.new)) > SHORT
     segments = text_diff.segments(one.old, one.new) if texts and one.kind == "changed" else []
     return Shown(spelled, one.kind, _text(one.old), _text(one.new), segments)

@@ -23,7 +23,7 @@ class HistoryBroken(Exception):
 
     def __init__(self, run_id: uuid.UUID, seq: int, why: str) -> None:
         self.run_id, self.seq, self.why = run_id, seq, why
-        super().__init__(f"The history of run {run_id} is broken at seq {seq}: {why}")
+        super().__init__(f"The history of run {run_id} is broken at seq {seq}: {why}.")
 
 
 class CheckpointMissing(LookupError):

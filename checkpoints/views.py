@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
 from checkpoints import inspect, key_history, revealing, showing, store, tree, verifying
 from checkpoints.models import Checkpoint
+from runs import lineage
 from runs.access import NotPermitted, may
 from runs.models import Run
 from runs.views import whole_number
@@ -41,7 +41,16 @@ def _read(request: HttpRequest, run: Run, seq: int, show: Callable[[], HttpRespo
         raise Http404 from None
     except store.HistoryBroken as error:
         verifying.note(error)
-        return _unread(request, run, seq, broken=error)
+        return _broken(request, run, error)
+
+
+def _broken(request: HttpRequest, run: Run, error: store.HistoryBroken) -> HttpResponse:
+    """What is broken, and the last state before it that is sound."""
+    try:
+        last = _checkpoint(request, run, error.seq - 1)
+    except (store.HistoryBroken, store.CheckpointMissing):
+        last = {"run": run}
+    return _page(request, "checkpoints/detail.html", "state", {**last, "broken": error})
 
 
 def _unread(request: HttpRequest, run: Run, seq: int, **why: Any) -> HttpResponse:
@@ -59,13 +68,16 @@ def _checkpoint(request: HttpRequest, run: Run, seq: int) -> dict[str, Any]:
     row = store.find(run.pk, seq)
     found = inspect.checkpoint_as_json(run, row.seq)
     around = Checkpoint.objects.filter(run=run).values_list("seq", flat=True)
+    changes = showing.changes_of(run, row)
     before, seen = around.filter(seq__lt=row.seq).order_by("-seq").first(), found["saw"]
     changed = frozenset(name for part in found["delta"].values() for name in part)
     return {
         "run": run,
+        "asked": seq if seq != row.seq and ("at" in request.GET or not request.htmx) else None,  # type: ignore[attr-defined]
         "checkpoint": found,
         "nodes": tree.of_state(found["state"], changed),
-        "changes": showing.changes_of(run, row),
+        "changes": changes[: showing.FEW],
+        "more": len(changes) - showing.FEW,
         "saw": [] if seen is None or before is None else _saw(run, before, seen),
         "returned": tree.of_state(found["returned"]),
         "before": before,
@@ -108,8 +120,11 @@ def value_search(request: HttpRequest, run_id: uuid.UUID, seq: int) -> HttpRespo
     wanted = request.GET.get("q", "").strip()[:200]
 
     def show() -> HttpResponse:
-        found, more = tree.search(inspect.state_at(run, seq), wanted) if wanted else ([], False)
+        if not wanted:  # the box was emptied
+            return _page(request, "checkpoints/detail.html", "tree", _checkpoint(request, run, seq))
+        found, more = tree.search(inspect.state_at(run, seq), wanted)
         context = {"run": run, "seq": seq, "wanted": wanted, "nodes": found, "more": more}
+        context |= {"may_administer": may(request.user, "administer")}
         return _page(request, "checkpoints/search.html", "found", context)
 
     return _read(request, run, seq, show)
@@ -152,31 +167,29 @@ def secret_create(request: HttpRequest, run_id: uuid.UUID, seq: int) -> HttpResp
 def comparison_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     """Two states, of one run or of two, side by side or in one."""
     run = _run(request, run_id)
-    other = run
+    other, wrong = run, ""
     if wanted := request.GET.get("other_run", "").strip():
         try:
             other = _run(request, uuid.UUID(wanted))
-        except ValueError:
-            raise Http404 from None
+        except (ValueError, Http404):
+            wrong = f"There is no run {wanted[:60]!r} that you may see."
     a, b = whole_number(request.GET.get("a", "")), whole_number(request.GET.get("b", ""))
     a = (run.seq if other != run else 0) if a is None else a
     b = other.seq if b is None else b
-
-    def show() -> HttpResponse:
-        first, second, found = inspect.compare(run, a, other, b)
-        context = {
-            "run": run,
-            "other": other,
-            "a": first,
-            "b": second,
-            "view": "inline" if request.GET.get("view") == "inline" else "side",
-            "differences": showing.shown(found),
-            "more": max(0, len(found) - showing.MOST),
-            "relatives": Run.objects.filter(Q(forks=run) | Q(forked_from=run)).distinct()[:50],
-        }
-        return _page(request, "checkpoints/compare.html", "comparison", context)
-
-    return _read(request, run, a, show)
+    context: dict[str, Any] = {"run": run, "other": other, "a": a, "b": b, "wrong": wrong}
+    try:
+        context["a"], context["b"], found = inspect.compare(run, a, other, b)
+        context |= {"differences": showing.shown(found), "more": max(0, len(found) - showing.MOST)}
+    except store.HistoryBroken as error:
+        verifying.note(error)
+        context["broken"] = error
+    except store.CheckpointMissing as error:
+        context["wrong"] = f"{str(error).capitalize()}."
+    context |= {
+        "view": "inline" if request.GET.get("view") == "inline" else "side",
+        "relatives": [one.run for one in lineage.page(run)[1] if one.run.pk != run.pk],
+    }
+    return _page(request, "checkpoints/compare.html", "comparison", context)
 
 
 @login_required

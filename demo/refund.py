@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from demo import client
-from workflows import Append, Ctx, Happened, NotHappened, Permanent, Policy, Proposal, Retry, State, Workflow, escalate
+from workflows import Append, Ctx, Happened, NotHappened, Permanent, Policy, Proposal, Retry, Secret, State, Workflow, escalate
 
 
 class Refund(State):
@@ -14,6 +14,9 @@ class Refund(State):
     reason: Annotated[str, Field(max_length=2000, description="What the customer said")] = ""
     unreliable: Annotated[float, Field(ge=0, le=1, description="1: it refuses or loses three payments of four")] = 0
     bounces: Annotated[bool, Field(description="The customer cannot be told; an admin may roll back then")] = False
+    account: Annotated[
+        str, Secret, Field(max_length=34, description="An IBAN to pay to. Encrypted, and masked wherever people look")
+    ] = ""
     risk: float = 0.0
     notes: Annotated[list[str], Append] = []
     receipt: str | None = None

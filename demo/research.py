@@ -37,7 +37,7 @@ class PublishAction(BaseModel):
     answer: Annotated[str, Field(max_length=20_000)]
 
 
-research = Workflow("research", state=Research, version="1")
+research = Workflow("research", retention="90d", state=Research, version="1")
 
 
 def work(state: Research, ctx: Ctx, what: str) -> None:

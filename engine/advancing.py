@@ -80,7 +80,7 @@ def _prepare(run: Claimed, loaded: store.Loaded | store.HistoryBroken) -> "Stret
     """What must be right before anything is touched; otherwise the run is held, with the remedy."""
     if isinstance(loaded, store.HistoryBroken):
         verifying.note(loaded)
-        endings.hold(run, f"{loaded}. It is not resumed from there.")
+        endings.hold(run, f"{loaded} It is not resumed from there.")
         return None
     if run.broken_at is not None:
         why = f"The history of run {run.id} is broken at seq {run.broken_at}. It is not resumed beyond that."

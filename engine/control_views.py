@@ -102,7 +102,7 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
     ]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)
-    steps = [] if run.is_final or run.rolls_back or run.requested else _steps(run)
+    steps = [] if run.is_final or run.rolls_back or run.requested or run.is_copy else _steps(run)
     effects = _effects(run)
     return {
         "run": run,

@@ -76,6 +76,8 @@ def make(
 
 def _checkpoint(origin: Run, seq: int) -> Checkpoint:
     """The checkpoint at or before ``seq``, whose history is proven up to it."""
+    if seq > origin.seq:
+        raise InputInvalid({"seq": f"the run is at seq {origin.seq}; there is no checkpoint at or before {seq} yet"})
     at = store.find(origin.pk, seq)
     report = verifying.verify(origin, to=at.seq)
     if not report.is_sound:
@@ -89,12 +91,11 @@ def _checkpoint(origin: Run, seq: int) -> Checkpoint:
 
 
 def places(origin: Run, *, around: int, limit: int = 50) -> list[Checkpoint]:
-    """Checkpoints that a fork can begin with, the newest first: those next to ``around``."""
-    rows = (
-        Checkpoint.objects.filter(run=origin, delta__isnull=False)
-        .exclude(next_step__in=(HERE, "end"))
-        .defer("delta", "keyframe")
-    )
+    """Checkpoints that a fork can begin with, the newest first: those next to ``around``, none beyond a known break."""
+    rows = Checkpoint.objects.filter(run=origin, delta__isnull=False).exclude(next_step__in=(HERE, "end"))
+    if origin.broken_at is not None:
+        rows = rows.filter(seq__lt=origin.broken_at)
+    rows = rows.defer("delta", "keyframe")
     later = list(rows.filter(seq__gt=around).order_by("seq")[: limit // 2])[::-1]
     return [*later, *rows.filter(seq__lte=around).order_by("-seq")[: limit - len(later)]]
 
@@ -228,6 +229,7 @@ def gates_ahead(plan: Plan) -> list[Step]:
     return [one.step for one in plan.ahead if isinstance(one.step, Gate)]
 
 
-def key_of(origin: Run, by: Any, key: str) -> str:
-    """The fork's own idempotency key: the same user's same key for the same origin makes one run."""
-    return f"fork:{uuid.uuid5(origin.pk, f'{by.pk}/{key}')}"
+def key_of(origin: Run, by: Any, key: str, *asked: Any) -> str:
+    """The fork's own idempotency key: what the same user asks for with the same key makes one run; something else another."""
+    text = codec.dumps([by.pk, key, *asked]).decode()
+    return f"fork:{uuid.uuid5(origin.pk, text)}"

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
-from checkpoints import comparing, showing, store
+from checkpoints import comparing, showing, store, verifying
 from engine import fork_plan, usual
 from engine.services import forking
 from engine.services.starting import InputInvalid
@@ -23,6 +24,7 @@ from workflows import state as states
 from workflows.errors import StateUnreadable, StepGone
 
 EDITABLE = 20_000  # bytes of JSON of a value that is edited in a form; longer ones, and secrets, are given as JSON
+SHOWN = 12  # differences beside the form
 MODE = "effect-"  # before a step's name, in the names of the selects
 
 
@@ -34,15 +36,27 @@ def fork_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     version = request.POST.get("version") or None
     try:
         require(request.user, "administer")
-        plan = fork_plan.make(run, fork_plan.last_place(run) if seq is None else seq, version=version)
+        plan = _plan(run, seq, version)
     except NotPermitted as error:
         return render(request, "error.html", {"title": "Not permitted", "text": str(error)}, status=403)
     except (InputInvalid, LookupError, store.HistoryBroken, StateUnreadable, StepGone) as error:
         return render(request, "error.html", {"title": "Nothing to fork from", "text": str(error)}, status=409)
     page = ForkPage(request, run, plan)
-    if request.method != "POST" or "preview" in request.POST:
+    if request.method != "POST" or page.is_preview:
         return page.shown()
     return page.forked()
+
+
+def _plan(run: Run, seq: int | None, version: str | None) -> fork_plan.Plan:
+    """From ``seq``, or from the last place that is sound. Raises what ``fork_plan.make`` does."""
+    try:
+        return fork_plan.make(run, fork_plan.last_place(run) if seq is None else seq, version=version)
+    except store.HistoryBroken as error:
+        verifying.note(error)
+        run.refresh_from_db(fields=["broken_at"])
+        if seq is not None:
+            raise
+        return fork_plan.make(run, fork_plan.last_place(run), version=version)
 
 
 class ForkPage:
@@ -56,12 +70,16 @@ class ForkPage:
         schema = states.schema_of(plan.workflow.state, self.values)
         self.form: SchemaForm = form_for(schema)(request.POST or None, request.FILES or None, initial=self.values)
         self.errors: dict[str, str] = {}
+        self.is_stale = False
+        self.is_preview = "preview" in request.POST
 
     def given(self) -> dict[str, Any] | None:
         """The arguments of a fork; None where what was typed cannot be read."""
         changes: dict[str, Any] = {}
         if self.request.method == "POST":
             if not self.form.is_valid():
+                if self.is_preview:
+                    self.errors |= {name: "; ".join(map(str, self.form.errors[name])) for name in self.form.errors}
                 return None
             changes = changes_in(self.form, self.values)
         try:
@@ -69,9 +87,12 @@ class ForkPage:
         except ValueError as error:
             self.errors["json"] = f"an object of changed fields was expected: {error}"
             return None
-        posted = self.request.POST
-        modes = {name.removeprefix(MODE): value for name, value in posted.items() if name.startswith(MODE)}
-        return {"changes": changes, "effects": modes, "version": posted.get("version") or None}
+        return {"changes": changes, "effects": self.modes(), "version": self.request.POST.get("version") or None}
+
+    def modes(self) -> dict[str, str]:
+        """What was chosen by effect; one that is not chosen is not done again."""
+        chosen = {name.removeprefix(MODE): value for name, value in self.request.POST.items() if name.startswith(MODE)}
+        return {name: mode for name, mode in chosen.items() if mode}
 
     def _as_json(self) -> dict[str, Any]:
         text = self.request.POST.get("json", "").strip()
@@ -99,12 +120,17 @@ class ForkPage:
 
     def shown(self, status: int = 200) -> HttpResponse:
         given = self.given()
-        if given is not None:
-            try:
+        try:
+            if given is not None:
                 self.plan = fork_plan.make(self.run, self.plan.at.seq, **given)
-            except InputInvalid as error:
-                self._tell(error.errors)
-        wants_part = bool(self.request.htmx) and "preview" in self.request.POST  # type: ignore[attr-defined]
+        except InputInvalid as error:
+            self._tell(error.errors)
+            given = None
+        if given is None and self.request.method == "POST":  # what can be said is said without the changes
+            self.is_stale = True
+            with suppress(InputInvalid):
+                self.plan = fork_plan.make(self.run, self.plan.at.seq, effects=self.modes())
+        wants_part = bool(self.request.htmx) and self.is_preview  # type: ignore[attr-defined]
         template = "runs/fork.html#plan" if wants_part else "runs/fork.html"
         return render(self.request, template, self._context(), status=status)
 
@@ -114,23 +140,26 @@ class ForkPage:
         if known and self.form.is_bound and self.form.is_valid():
             self.form.add_errors(known)
         self.errors |= {path: text for path, text in errors.items() if path.removeprefix("changes.") not in known}
-        self.errors |= {f"{path}": text for path, text in known.items() if "preview" in self.request.POST}
+        self.errors |= known if self.is_preview else {}
 
     def _context(self) -> dict[str, Any]:
         plan, often = self.plan, usual.of(self.run.workflow)
         ahead = [(one, often.get(one.step.name), one.step.kind == "gate") for one in plan.ahead]
-        posted = self.request.POST
+        posted, differences = self.request.POST, _differences(plan)
         return {
             "run": self.run,
             "plan": plan,
             "kept": list(dict.fromkeys(plan.kept)),
             "ahead": ahead,
             "acting": [one for one in plan.ahead if one.step.is_effect],
-            "seconds": sum(found.seconds for _, found, _ in ahead if found is not None),
+            "seconds": sum(found.seconds for _, found, is_gate in ahead if found is not None and not is_gate),
             "cost": sum(found.cost_usd for _, found, _ in ahead if found is not None),
-            "differences": _differences(plan),
+            "differences": differences[:SHOWN],
+            "more": len(differences) - SHOWN,
             "form": self.form,
-            "errors": self.errors,
+            "errors": {path: text for path, text in self.errors.items() if not path.startswith("effects.")},
+            "stale": self.is_stale,
+            "refused": self.request.method == "POST" and not self.is_preview,
             "left_out": self.left_out,
             "places": fork_plan.places(self.run, around=plan.at.seq),
             "invalid": self.form.is_bound and bool(self.form.errors),
@@ -142,6 +171,7 @@ class ForkPage:
 
 
 def _differences(plan: fork_plan.Plan) -> list[showing.Shown]:
+    """What is changed, without its plan: at most what a page shows."""
     if plan.change is None:
         return []
     kind = plan.workflow.state

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.services.deciding import counts
 from approvals.services.opening import Question, proposal_hash
+from checkpoints import store
 from checkpoints.models import Checkpoint
 from engine import boundary, endings
 from engine.context import RunCtx
@@ -100,7 +101,9 @@ def carry(stretch: "Stretch", gate: Gate, ctx: RunCtx) -> bool:
                   "carried_from": str(gate.run_id)}  # fmt: skip
         decided = journal.Entry(Kind.DECIDED, row.step, row.attempt, gate.outcome_by, detail)
         moves.record(row, decided)
-        stretch.write_checkpoint(change, ctx, target)
+        store.write_change(  # without a start: nobody worked here
+            run, stretch.workflow.state, change, stretch.since, next_step=target, usage=ctx.used.as_json(), logs=ctx.logs()
+        )
         ctx.outcome = "done"
         moves.move(row, "put_back", **arrival(row, target), available_at=Now(), **endings.spend(row, ctx, kept=True))
         bell.ring_on_commit(run.id)

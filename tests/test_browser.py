@@ -266,3 +266,70 @@ def test_an_admin_rolls_a_run_back_from_its_page(sign_in, stack):
     expect(carol.locator("#run-header")).to_contain_text("rolled back")
     expect(carol.locator("#journal")).to_contain_text("the run was rolled back, 1 undone")
     assert carol.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_an_admin_forks_a_refund_with_the_amount_corrected(sign_in, stack):
+    body = {"workflow": "refund", "input": {"order": "A-fork", "amount": 420, "reason": "broken"}}
+    run = stack.api("alice").post("/api/runs", json=body).json()["id"]
+    assert stack.finish(run, stack.api("alice"))["status"] == "waiting"
+    carol = sign_in("carol")
+    carol.goto(f"/runs/{run}/")
+    carol.get_by_role("link", name="Fork from here").click()
+    plan = carol.locator("#fork-plan")
+    expect(plan).to_contain_text("Nothing in the state is changed")
+    carol.get_by_label("Amount").fill("0")
+    expect(plan).to_contain_text("greater than or equal to 1")
+    carol.get_by_label("Amount").fill("380")
+    expect(plan).to_contain_text("380")
+    expect(plan.locator("del")).to_have_text("420")
+    carol.get_by_label("Reason, for the journal").fill("a typing error")
+    carol.get_by_label("The run that you fork").select_option("is cancelled")
+    carol.get_by_role("button", name=re.compile("^Fork …")).click()
+    carol.wait_for_url(re.compile(rf"/runs/(?!{run})[0-9a-f-]+/$"))
+    expect(carol.locator("#run-header")).to_contain_text("amount 420 → 380: a typing error")
+    expect(carol.locator("#run-controls")).to_contain_text("Refund 380 € for A-fork")
+    fork = carol.url.rstrip("/").rpartition("/")[2]
+    bob = sign_in("bob", viewport={"width": 390, "height": 844})
+    gate = stack.api("bob").get(f"/api/gates?status=open&run={fork}").json()["items"][0]
+    bob.goto(f"/gates/{gate['id']}/")
+    bob.get_by_role("button", name=re.compile("^Approve")).click()
+    assert stack.finish(fork, stack.api("alice"))["output"]["amount"] == 380
+    carol.goto(f"/runs/{run}/lineage/")
+    expect(carol.locator(".relative")).to_have_count(2)
+    expect(carol.locator(".lineage").first).to_contain_text("420 → 380")
+    assert stack.api("alice").get(f"/api/runs/{run}").json()["status"] == "cancelled"
+
+
+def test_a_state_is_searched_opened_and_its_secret_revealed(sign_in, stack):
+    given = {
+        "order": "A-look",
+        "amount": 40,
+        "account": "DE02 1203 0000 0000 2020 51",
+        "reason": "The parcel **never** came. " * 20,
+    }
+    run = stack.api("alice").post("/api/runs", json={"workflow": "refund", "input": given}).json()["id"]
+    assert stack.finish(run, stack.api("alice"))["status"] == "succeeded"
+    carol = sign_in("carol")
+    carol.goto(f"/runs/{run}/")
+    panel = carol.locator("#state")
+    expect(panel).to_contain_text("Changed here")
+    expect(carol.locator(".proof")).to_contain_text("The whole history is as it was written")
+    assert "DE02" not in carol.content()
+    panel.get_by_label("Search this state").fill("never")
+    expect(panel.locator(".state-tree")).to_contain_text("1 place with “never”")
+    panel.locator(".state-tree summary").click()
+    panel.get_by_role("link", name="Read as Markdown").click()
+    expect(panel.locator(".prose strong").first).to_have_text("never")
+    panel.get_by_label("Search this state").fill("")
+    panel.get_by_role("button", name="Reveal").click()
+    dialog = carol.locator("#reveal-account")
+    dialog.get_by_label("Reason").fill("the customer asks")
+    dialog.get_by_role("button", name="Reveal account").click()
+    expect(dialog.locator(".revealed")).to_have_text("DE02 1203 0000 0000 2020 51")
+    dialog.get_by_role("button", name="Close").click()
+    assert "DE02" not in carol.content()
+    expect(carol.locator("#journal")).to_contain_text("looked at the secret")
+    panel.get_by_role("link", name="Compare").click()
+    expect(carol.locator(".difference").first).to_be_visible()
+    carol.goto(f"/runs/{run}/history/?key=notes")
+    expect(carol.locator(".table tbody tr")).to_have_count(2)

@@ -103,7 +103,7 @@ def test_without_a_migration_the_run_stops_with_the_remedy_and_the_page_still_re
     run = Run.objects.get(pk=old_run.pk)
     assert run.status == "held" and "@Order.migrate(from_version=1)" in run.reason and "release the run" in run.reason
     client.force_login(people.alice)
-    for address in (f"/runs/{run.pk}/", f"/runs/{run.pk}/checkpoints/1/", f"/runs/{run.pk}/change/"):
+    for address in (f"/runs/{run.pk}/", f"/runs/{run.pk}/checkpoints/1/", f"/runs/{run.pk}/changes/"):
         page = client.get(address)
         assert page.status_code in (200, 409) and ("checkpoints" not in address or b"1250 cents" in page.content)
     registry.forget("t-versions")

@@ -19,8 +19,13 @@ class Finding:
 
 
 def findings(workflow: Workflow[Any]) -> list[Finding]:
-    """Steps that nothing leads to, effects that nobody can look up, gates that name nobody."""
-    found = []
+    """Steps that nothing leads to, effects that nobody can look up, gates that name nobody, missing migrations."""
+    kind = workflow.state
+    missing = [version for version in range(1, kind.schema_version) if version not in kind.migrations]
+    found = [
+        Finding(kind.__name__, f"old states cannot be read: @{kind.__name__}.migrate(from_version={version}) is missing")
+        for version in missing
+    ]
     reached = reachable(workflow)
     for step in (*workflow.steps.values(), *workflow.branches.values()):
         if step.name not in reached:

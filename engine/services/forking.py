@@ -31,7 +31,8 @@ def fork(
     if source not in SOURCES:
         raise InputInvalid({"source": f"one of {', '.join(SOURCES)} was expected, not {source[:100]!r}"})
     origin = Run.objects.get(pk=run_id)
-    own_key = None if key is None else fork_plan.key_of(origin, by, key)
+    asked = (seq, changes, effects, source, reason, version)
+    own_key = None if key is None else fork_plan.key_of(origin, by, key, *asked)
     if own_key is not None and (known := _known(origin, own_key)) is not None:
         return known
     try:

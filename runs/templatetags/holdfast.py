@@ -45,7 +45,7 @@ ENTRY_MARKS = {
     "signal": "⚑",
     "compensated": "↶",
     "gate_reopened": "◆",
-    "forked": "⑂",
+    "forked": "↳",
 }
 
 

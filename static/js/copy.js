@@ -7,9 +7,15 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
   event.preventDefault(); // within a summary it would open it, too
-  await navigator.clipboard.writeText(button.dataset.copy);
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "copied";
+  } catch { // no clipboard without HTTPS: then it can at least be read
+    button.textContent = button.dataset.copy;
+  }
   button.dataset.copied = "yes";
-  setTimeout(() => delete button.dataset.copied, 1500);
+  setTimeout(() => { button.textContent = label; delete button.dataset.copied; }, 2500);
 });
 offer();
 document.addEventListener("htmx:after:swap", () => offer());

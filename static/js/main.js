@@ -7,3 +7,4 @@ import "./gate-news.js";
 import "./state-follow.js";
 import "./branches-follow.js";
 import "./copy.js";
+import "./forget.js";

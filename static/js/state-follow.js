@@ -19,6 +19,7 @@ function show(seq) {
 document.addEventListener("click", (event) => {
   const line = event.target.closest(".entry-line");
   if (line) pick(line);
+  if (line && matchMedia("(max-width: 860px)").matches) document.getElementById("state-title").scrollIntoView();
   if (event.target.id === "follow") {
     pick(null);
     show(document.getElementById("tail").dataset.after);

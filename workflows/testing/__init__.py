@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from workflows.definition import Workflow
+from workflows.migrating import upgraded
 from workflows.state import State
 from workflows.testing.parts import Signals
 from workflows.testing.player import Player
@@ -46,6 +47,7 @@ __all__ = [
     "reject",
     "respond",
     "retry",
+    "upgraded",
 ]
 S = TypeVar("S", bound=State)
 
