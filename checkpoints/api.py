@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Router, Schema
 from pydantic import ConfigDict, Field
@@ -106,10 +106,11 @@ def get_checkpoint(request: HttpRequest, run_id: uuid.UUID, seq: int) -> dict[st
 
 
 @router.post("/runs/{uuid:run_id}/checkpoints/{int:seq}/reveal", response=Revealed, operation_id="reveal_secret")
-def reveal_secret(request: HttpRequest, run_id: uuid.UUID, seq: int, body: RevealIn) -> dict[str, Any]:
+def reveal_secret(request: HttpRequest, response: HttpResponse, run_id: uuid.UUID, seq: int, body: RevealIn) -> dict[str, Any]:
     """A secret field as it then was. For admins; the journal says who looked at which, and why."""
     get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
     value = revealing.reveal(run_id, seq, body.field, by=request.user, reason=body.reason)
+    response["Cache-Control"] = "no-store"  # nor is it kept for the Idempotency-Key (holdfast/idempotency.py)
     return {"field": body.field, "value": value}
 
 

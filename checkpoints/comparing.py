@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
+from checkpoints import aligning
 from workflows import codec
 from workflows.masking import MASK, Sealed
 
 Path = tuple[str | int, ...]
-ALIGNED = 4_000_000  # pairs of items that are looked at to align two lists; beyond that they are compared place by place
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,7 @@ def _in_objects(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> I
 
 def _in_lists(old: list[Any], new: list[Any], path: Path) -> Iterator[Difference]:
     before, after = [codec.dumps(item) for item in old], [codec.dumps(item) for item in new]
-    start = 0
-    while start < min(len(before), len(after)) and before[start] == after[start]:
-        start += 1
-    end = 0
-    while end < min(len(before), len(after)) - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    middle = slice(start, len(before) - end), slice(start, len(after) - end)
-    for tag, i1, i2, j1, j2 in _aligned(before[middle[0]], after[middle[1]]):
-        if tag == "equal":
-            continue
-        i1, i2, j1, j2 = i1 + start, i2 + start, j1 + start, j2 + start
+    for i1, i2, j1, j2 in aligning.changed_blocks(before, after):
         pairs = min(i2 - i1, j2 - j1)
         for at in range(pairs):
             yield from differences(old[i1 + at], new[j1 + at], (*path, j1 + at))
@@ -101,9 +90,3 @@ def _in_lists(old: list[Any], new: list[Any], path: Path) -> Iterator[Difference
             yield Difference((*path, j1 + pairs), "removed", old[at], old_path=(*path, at))
         for at in range(j1 + pairs, j2):
             yield Difference((*path, at), "added", None, new[at])
-
-
-def _aligned(before: list[bytes], after: list[bytes]) -> list[tuple[str, int, int, int, int]]:
-    if len(before) * len(after) > ALIGNED:
-        return [("replace", 0, len(before), 0, len(after))]
-    return list(SequenceMatcher(None, before, after, autojunk=False).get_opcodes())

@@ -41,7 +41,7 @@ class _Place:
         for part in self.inside:
             if isinstance(found, dict):
                 found = found.get(part, ABSENT)
-            elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            elif isinstance(found, list) and part.isascii() and part.isdigit() and int(part) < len(found):
                 found = found[int(part)]
             else:
                 return ABSENT

@@ -7,7 +7,7 @@ nothing.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from checkpoints import blob, contents, sealing
@@ -37,6 +37,9 @@ class Since:
     def add(self, size: int) -> None:
         self.count += 1
         self.size += size
+
+    def copy(self) -> "Since":
+        return replace(self, known=set(self.known))
 
     @property
     def is_enough(self) -> bool:

@@ -8,11 +8,11 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import Q
 
-from checkpoints.models import Checkpoint, Content
-from checkpoints.verifying import contents_of
+from checkpoints.models import Content
+from checkpoints.verifying import contents_of, first_kept
 from runs import hot
 from runs.clock import Now
-from runs.models import Branch, Kind, Run, Signal
+from runs.models import LASTING, Branch, Run, Signal
 from runs.moves import FINAL
 from runs.services import moves
 from runs.versions import runs_of
@@ -20,9 +20,6 @@ from workflows import registry
 
 BATCH = 50  # runs that one call prunes
 ROWS = 1000  # rows that one statement touches
-# Who decided what, and how it ended, outlives the rest.
-KEPT = (Kind.DECIDED, Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.GATE_WITHDRAWN, Kind.ESCALATED, Kind.FORKED, Kind.ENDED)
-
 _PRUNE_CHECKPOINTS = """
 UPDATE checkpoints_checkpoint SET delta = NULL, keyframe = NULL, logs = NULL WHERE run_id = %(run)s AND seq IN (
     SELECT seq FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq < %(first)s AND delta IS NOT NULL LIMIT %(rows)s
@@ -57,7 +54,7 @@ def prune_run(run: Run) -> bool:
     """Prune one run, in short transactions, the first of which closes it to retries. False: it is not over any more."""
     if not _close(run):
         return False
-    first = _first_kept(run)
+    first = first_kept(run)
     for statement in (_PRUNE_CHECKPOINTS, _PRUNE_EVENTS):
         while _batch(run, statement, first):
             pass
@@ -67,23 +64,18 @@ def prune_run(run: Run) -> bool:
 
 @transaction.atomic
 def _close(run: Run) -> bool:
-    if not moves.lock(run.pk).is_final:
+    taking = Run.objects.unfinished().filter(forked_from=run.pk, reuse__isnull=False)  # a fork locks its origin, too
+    if not moves.lock(run.pk).is_final or taking.exists():
         return False
     Run.objects.filter(pk=run.pk, pruned_at=None).update(pruned_at=Now())
     return True
-
-
-def _first_kept(run: Run) -> int:
-    """The keyframe from which the last state is read, and everything after it."""
-    rows = Checkpoint.objects.filter(run=run, keyframe__isnull=False).order_by("-seq").values_list("seq", flat=True)
-    return rows.first() or 0
 
 
 @transaction.atomic
 def _batch(run: Run, statement: str, first: int) -> bool:
     """Whether there may be more."""
     moves.lock(run.pk)
-    values = {"run": run.pk, "first": first, "rows": ROWS, "kept": ",".join(KEPT)}
+    values = {"run": run.pk, "first": first, "rows": ROWS, "kept": ",".join(LASTING)}
     return len(hot.rows(statement, values)) == ROWS
 
 

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from django.conf import settings
+from django.db import transaction
 
 from checkpoints.models import DataKey
 from workflows import codec
@@ -89,12 +90,17 @@ def _key(run_id: uuid.UUID, *, make: bool = False) -> AESSIV:
             f"Give these fields new values in a fork's changes."
         )
     try:
-        _keys[run_id] = AESSIV(master().decrypt(row.wrapped.encode()))
+        key = AESSIV(master().decrypt(row.wrapped.encode()))
     except InvalidToken:
         raise SecretsLocked(_wrong_master(run_id)) from None
+    transaction.on_commit(lambda: _keep(run_id, key))  # not one that was made in a transaction which is undone
+    return key
+
+
+def _keep(run_id: uuid.UUID, key: AESSIV) -> None:
+    _keys[run_id] = key
     if len(_keys) > KEYS_KEPT:
         _keys.popitem(last=False)
-    return _keys[run_id]
 
 
 def _wrong_master(run_id: uuid.UUID) -> str:

@@ -12,6 +12,7 @@ from workflows import codec
 from workflows.masking import MASK
 
 MOST = 200  # differences on a page
+CLOSELY = 20  # of which long texts are compared in themselves
 FEW = 12  # beside a state
 SHORT = 80  # characters of a text that need no comparing in itself
 WHOLE = 2000  # characters of a value that is shown as a whole
@@ -33,24 +34,25 @@ class Shown:
 
 
 def shown(found: list[Difference]) -> list[Shown]:
-    """The first of them, for people."""
-    return [_shown(one) for one in found[:MOST]]
+    """The first of them, for people; of the very first, texts are compared in themselves."""
+    return [_shown(one, closely=number < CLOSELY) for number, one in enumerate(found[:MOST])]
 
 
-def changes_of(run: Run, row: Checkpoint) -> list[Shown]:
-    """What the step changed, from the state before it. Empty where nothing is known of that."""
+def changes_of(run: Run, row: Checkpoint) -> tuple[list[Shown], int]:
+    """What the step changed, from the state before it, and how many places that are. Empty where nothing is known of it."""
     if row.seq == 0 or row.delta is None:
-        return []
+        return [], 0
     try:
-        return [_shown(one) for one in inspect.compare(run, row.seq - 1, run, row.seq)[2]]
+        found = inspect.compare(run, row.seq - 1, run, row.seq)[2]
+        return shown(found), len(found)
     except (store.HistoryBroken, store.CheckpointMissing):
-        return []
+        return [], 0
 
 
-def _shown(one: Difference) -> Shown:
+def _shown(one: Difference, *, closely: bool) -> Shown:
     spelled = Node("", one.old_path or one.path, "").spelled
     texts = isinstance(one.old, str) and isinstance(one.new, str) and max(len(one.old), len(one.new)) > SHORT
-    segments = text_diff.segments(one.old, one.new) if texts and one.kind == "changed" else []
+    segments = text_diff.segments(one.old, one.new) if texts and closely and one.kind == "changed" else []
     return Shown(spelled, one.kind, _text(one.old), _text(one.new), segments)
 
 

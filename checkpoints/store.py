@@ -54,20 +54,21 @@ _KEYFRAME = """
     WHERE run_id = %(run)s AND seq <= %(seq)s AND keyframe IS NOT NULL ORDER BY seq DESC LIMIT 1
 """
 _LOAD = f"""
-SELECT {COLUMNS} FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
+SELECT {COLUMNS}, true AS is_checkpoint
+FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
 """
 # The same with the events in between, which the chain needs: they have no delta.
 READ_PROVEN = f"""
 {_LOAD}
 UNION ALL
-SELECT seq, content_hash, digest, {NO_COLUMNS}
+SELECT seq, content_hash, digest, {NO_COLUMNS}, false
 FROM runs_event WHERE run_id = %(run)s AND seq <= %(seq)s AND seq >= ({_KEYFRAME})
 ORDER BY seq
 """
 
 
 class Row:
-    """One row of ``COLUMNS``."""
+    """One row of ``COLUMNS``, and whether it is a checkpoint."""
 
     __slots__ = ("columns", "content_hash", "digest", "is_checkpoint", "seq", "usage")
 
@@ -85,7 +86,7 @@ class Row:
             "next_step": row[11],
             "reused_from": row[12],
         }
-        self.is_checkpoint = row[9] is not None
+        self.is_checkpoint = row[13]
 
     def is_as_written(self) -> bool:
         return packing.hash_of(self.columns, self.usage) == self.content_hash

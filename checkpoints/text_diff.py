@@ -1,12 +1,12 @@
-"""How one text becomes another, as people read it: words where that is possible, else lines."""
+"""How one text becomes another, as people read it: words within the lines that changed."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
-WORDS = 4000  # of both texts together, up to which words are compared; beyond that lines
-LINES = 4000  # up to which lines are; beyond that the texts are shown as a whole
+from checkpoints import aligning
+
+LONGEST = 200_000  # characters of both texts together, beyond which they are shown as a whole
 AROUND = 80  # characters of what stayed the same that are shown on either side of a change
 
 
@@ -21,32 +21,30 @@ class Segment:
 
 def segments(old: str, new: str) -> list[Segment]:
     """The pieces in order; long stretches that stayed the same are cut."""
-    before, after = _tokens(old, new)
-    if before is None or after is None:
+    if len(old) + len(new) > LONGEST:
         return [Segment("out", old), Segment("in", new)]
-    found: list[Segment] = []
-    for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        gone, come = "".join(before[i1:i2]), "".join(after[j1:j2])
-        if tag == "equal":
-            found += _same(gone, is_first=i1 == 0, is_last=i2 == len(before))
-        else:
-            found += [Segment(how, text) for how, text in (("out", gone), ("in", come)) if text]
-    return found
+    pieces = [one for one in _compared(_tokens(old), _tokens(new)) if one.text]
+    return [one for number, piece in enumerate(pieces) for one in _shown(piece, number == 0, number == len(pieces) - 1)]
 
 
-def _tokens(old: str, new: str) -> tuple[list[str] | None, list[str] | None]:
-    words = [re.findall(r"\w+|\s+|[^\w\s]", text) for text in (old, new)] if len(old) + len(new) < 10 * WORDS else None
-    if words is not None and len(words[0]) + len(words[1]) <= WORDS:
-        return words[0], words[1]
-    lines = [text.splitlines(keepends=True) for text in (old, new)]
-    if len(lines[0]) + len(lines[1]) <= LINES and min(map(len, lines)) > 1:
-        return lines[0], lines[1]
-    return None, None
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\w+|\s+|[^\w\s]", text)
 
 
-def _same(text: str, *, is_first: bool, is_last: bool) -> Iterator[Segment]:
-    if len(text) <= 3 * AROUND:
-        yield Segment("same", text)
+def _compared(before: list[str], after: list[str]) -> Iterator[Segment]:
+    at = 0
+    for i1, i2, j1, j2 in aligning.changed_blocks(before, after):
+        yield Segment("same", "".join(before[at:i1]))
+        yield Segment("out", "".join(before[i1:i2]))
+        yield Segment("in", "".join(after[j1:j2]))
+        at = i2
+    yield Segment("same", "".join(before[at:]))
+
+
+def _shown(piece: Segment, is_first: bool, is_last: bool) -> Iterator[Segment]:
+    text = piece.text
+    if piece.how != "same" or len(text) <= 3 * AROUND:
+        yield piece
         return
     head, tail = "" if is_first else text[:AROUND], "" if is_last else text[-AROUND:]
     if head:

@@ -10,6 +10,7 @@ from workflows.masking import MASK
 
 AT_ONCE = 150  # nodes that a page opens with
 PAGE = 50  # children that are shown at a time
+DEEP = 8  # levels that are shown at once
 OPEN = 6  # children up to which a value is shown open
 LINE = 120  # characters of a text that stands in a line
 LONG = 20_000  # characters of a text that are shown; all of it is to be had as a file
@@ -74,6 +75,7 @@ class Node:
 @dataclass
 class _Budget:
     left: int = AT_ONCE
+    deepest: int = DEEP
 
 
 class PathMissing(LookupError):
@@ -95,7 +97,7 @@ def at(values: dict[str, Any], pointer: str, *, after: int = 0) -> Node:
     name = str(path[-1]) if path else ""
     node = _bare(name, value, path)
     if node.is_container:
-        node.children, node.more = _children(value, path, after, _Budget())
+        node.children, node.more = _children(value, path, after, _Budget(deepest=len(path) + DEEP))
     return node
 
 
@@ -140,7 +142,7 @@ def _all(value: Any, path: comparing.Path) -> Iterator[tuple[comparing.Path, Any
 def _node(name: str, value: Any, path: comparing.Path, budget: _Budget) -> Node:
     node = _bare(name, value, path)
     budget.left -= 1
-    if node.is_container and node.size <= budget.left:
+    if node.is_container and node.size <= budget.left and len(path) < budget.deepest:
         node.children, node.more = _children(value, path, 0, budget)
     return node
 

@@ -10,17 +10,17 @@ from django.db.models import Q
 from checkpoints import blob, contents, packing, store
 from checkpoints.contents import Parts
 from runs import hot
-from runs.models import Run
+from runs.models import LASTING, Run
 from runs.services import journal
 
 PAGE = 1000  # entries read at once
 
 # Events are hashed over their own columns; checkpoints as store.Row has them.
 _ENTRIES = f"""
-SELECT {store.COLUMNS}, NULL AS kind, NULL AS by, NULL AS detail, true AS is_checkpoint
+SELECT {store.COLUMNS}, true AS is_checkpoint, NULL AS kind, NULL AS by, NULL AS detail
 FROM checkpoints_checkpoint WHERE run_id = %(run)s AND seq > %(after)s AND seq <= %(to)s
 UNION ALL
-SELECT seq, content_hash, digest, step, 0, attempt, 0, NULL, NULL, NULL, NULL, '', NULL, kind, by, detail, false
+SELECT seq, content_hash, digest, step, 0, attempt, 0, NULL, NULL, NULL, NULL, '', NULL, false, kind, by, detail
 FROM runs_event WHERE run_id = %(run)s AND seq > %(after)s AND seq <= %(to)s
 ORDER BY seq LIMIT {PAGE}
 """
@@ -51,7 +51,7 @@ class Report:
 
 def verify(run: Run, *, to: int | None = None) -> Report:
     """Walk the run's entries from the first, up to ``to`` or as far as ``run`` knows; every break is reported."""
-    walk = Walk(run.pk)
+    walk = Walk(run)
     last = run.seq if to is None else min(to, run.seq)
     after = -1
     while rows := hot.rows(_ENTRIES, {"run": run.pk, "after": after, "to": last}):
@@ -64,6 +64,9 @@ def verify(run: Run, *, to: int | None = None) -> Report:
 def verify_and_note(run: Run) -> Report:
     """The same, and the run remembers the first break, so that nobody carries it on; or that there is none any more."""
     report = verify(run)
+    if report.breaks and Run.objects.filter(pk=run.pk).exclude(pruned_at=run.pruned_at, seq=run.seq).exists():
+        run.refresh_from_db()  # it was pruned meanwhile, or went on
+        report = verify(run)
     first = report.breaks[0].seq if report.breaks else None
     if first != run.broken_at:
         Run.objects.filter(pk=run.pk).update(broken_at=first)
@@ -96,11 +99,18 @@ def contents_of(run: Run, first: int) -> set[str]:
     return {one for row in rows for stored in row if stored is not None for one in pieces_of(bytes(stored))}
 
 
+def first_kept(run: Run) -> int:
+    """The keyframe from which the last state is read: it, and everything after it, is never pruned."""
+    rows = run.checkpoints.filter(keyframe__isnull=False).order_by("-seq").values_list("seq", flat=True)
+    return rows.first() or 0
+
+
 class Walk:
     """The state of a walk: what the next entry has to follow from."""
 
-    def __init__(self, run_id: uuid.UUID) -> None:
-        self.report = Report(run_id)
+    def __init__(self, run: Run) -> None:
+        self.report = Report(run.pk)
+        self.first_kept = None if run.pruned_at is None else first_kept(run)
         self.digest = b""
         self.expected = 0
 
@@ -122,20 +132,26 @@ class Walk:
         self.report.breaks.sort(key=lambda one: one.seq)
 
     def _read_one(self, columns: Any, wanted: dict[str, int]) -> None:
-        row, (kind, by, detail, is_checkpoint) = store.Row(columns[:13]), columns[13:]
+        row, (kind, by, detail) = store.Row(columns), columns[14:]
         self.report.entries += 1
-        self.report.checkpoints += is_checkpoint
+        self.report.checkpoints += row.is_checkpoint
         if row.seq != self.expected:
             self._broken(self.expected, "the entry is gone")
         elif not row.follows(self.digest):
             self._broken(row.seq, "its digest does not follow from the entries before it")
         self.digest, self.expected = row.digest, row.seq + 1  # what comes after is judged by what is stored
-        if (row.columns["delta"] if is_checkpoint else detail) is None:
-            self.report.pruned += 1
-        elif is_checkpoint:
+        if (row.columns["delta"] if row.is_checkpoint else detail) is None:
+            self._read_pruned(row, kind)
+        elif row.is_checkpoint:
             self._read_checkpoint(row, wanted)
         elif journal.event_hash(kind, columns[3], columns[5], by, detail) != row.content_hash:
             self._broken(row.seq, "its content does not match its hash")
+
+    def _read_pruned(self, row: store.Row, kind: str | None) -> None:
+        """Only what a workflow's retention removes may be gone."""
+        self.report.pruned += 1
+        if self.first_kept is None or (row.seq >= self.first_kept if row.is_checkpoint else kind in LASTING):
+            self._broken(row.seq, "what it said is gone, and its workflow's retention did not remove it")
 
     def _read_checkpoint(self, row: store.Row, wanted: dict[str, int]) -> None:
         if not row.is_as_written():

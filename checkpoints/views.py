@@ -68,7 +68,7 @@ def _checkpoint(request: HttpRequest, run: Run, seq: int) -> dict[str, Any]:
     row = store.find(run.pk, seq)
     found = inspect.checkpoint_as_json(run, row.seq)
     around = Checkpoint.objects.filter(run=run).values_list("seq", flat=True)
-    changes = showing.changes_of(run, row)
+    changes, total = showing.changes_of(run, row)
     before, seen = around.filter(seq__lt=row.seq).order_by("-seq").first(), found["saw"]
     changed = frozenset(name for part in found["delta"].values() for name in part)
     return {
@@ -77,7 +77,7 @@ def _checkpoint(request: HttpRequest, run: Run, seq: int) -> dict[str, Any]:
         "checkpoint": found,
         "nodes": tree.of_state(found["state"], changed),
         "changes": changes[: showing.FEW],
-        "more": len(changes) - showing.FEW,
+        "more": total - showing.FEW,
         "saw": [] if seen is None or before is None else _saw(run, before, seen),
         "returned": tree.of_state(found["returned"]),
         "before": before,

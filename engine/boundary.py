@@ -155,15 +155,20 @@ def fenced(run: Claimed) -> Iterator[Any]:
     The row is the run, or its branch with the locked run on it. No author's code runs in it. A worker that is frozen in it
     loses its lock, or nobody could take the run over.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
-        row: Run | Branch = moves.lock(run.id)
-        if run.part is not None:
-            row = moves.lock_branch(run.part.pk, row)  # type: ignore[arg-type] # a run until here
-        if (row.worker, row.claim, row.boundary) != (run.worker, run.claim, run.boundary):
-            raise Fenced
-        yield row
+    since = run.since.copy()
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'")
+            row: Run | Branch = moves.lock(run.id)
+            if run.part is not None:
+                row = moves.lock_branch(run.part.pk, row)  # type: ignore[arg-type] # a run until here
+            if (row.worker, row.claim, row.boundary) != (run.worker, run.claim, run.boundary):
+                raise Fenced
+            yield row
+    except BaseException:
+        run.since = since  # what was packed in it is not stored
+        raise
 
 
 def _table(run: Claimed) -> str:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +12,7 @@ import psycopg
 from django.db import DatabaseError, connection
 
 from checkpoints import store
+from checkpoints.packing import Since
 from engine.insisting import is_refusal
 from runs import hot
 from workflows import codec
@@ -75,6 +76,7 @@ class Claimed:
     reuse: Any = None  # in a fork: whose recorded results are still to be taken (engine/reusing.py)
     began_as: str = ""  # the step's name when the visit began; a renamed step keeps its visit's idempotency key
     part: Part | None = None  # None: the run itself
+    since: Since = field(default_factory=Since)  # what its next checkpoint is packed with
     secrets: tuple[str, ...] = ()  # the secret texts of its state, to be masked wherever a step repeats them
 
     def __post_init__(self) -> None:

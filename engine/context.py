@@ -15,7 +15,7 @@ from engine.boundary import Used
 from engine.claim import Claimed
 from runs import poke
 from runs.models import Branch as BranchRow
-from runs.models import Signal
+from runs.models import Run, Signal
 from runs.moves import BranchStatus
 from workflows import Branch, Ctx, Decision, codec, masking
 from workflows.context import checked_level, checked_saved, checked_usage
@@ -72,9 +72,17 @@ class RunCtx(Ctx):
     @cached_property
     def branches(self) -> Sequence[Branch]:  # type: ignore[override]
         """The finished branches of the fan-out that this step joins."""
-        rows = BranchRow.objects.filter(run_id=self._run.id, fan_out__join_visit=self._run.visit).order_by("index")
+        rows = BranchRow.objects.filter(self._joined(), fan_out__join_visit=self._run.visit).order_by("index")
         found = rows.values_list("index", "arg", "status", "error__message")
         return [Branch(index, arg, status == BranchStatus.SUCCEEDED, error) for index, arg, status, error in found]
+
+    def _joined(self) -> Q:
+        """The run's own, or where it is a fork that begins at the join: those of the run in which they were sent."""
+        found, origin, until = Q(run_id=self._run.id), self._run.forked_from, Run.objects.get(pk=self._run.id).forked_at_seq
+        while origin is not None:
+            found |= Q(run_id=origin, fan_out__seq__lte=until)
+            origin, until = Run.objects.values_list("forked_from", "forked_at_seq").get(pk=origin)
+        return found
 
     @cached_property
     def decisions(self) -> Mapping[str, Decision]:  # type: ignore[override]
@@ -97,7 +105,7 @@ class RunCtx(Ctx):
 
     def _clean(self, text: object) -> str:
         """As it can be stored, without the state's secrets."""
-        return masking.scrubbed(codec.clean(str(text)), self.secrets)  # type: ignore[no-any-return]
+        return codec.clean(masking.scrubbed(str(text), self.secrets))
 
     def usage(self, *, model: str = "", input_tokens: int = 0, output_tokens: int = 0, cost_usd: float | str = 0) -> None:
         read, written, cost = checked_usage(input_tokens, output_tokens, cost_usd)
@@ -112,8 +120,14 @@ class RunCtx(Ctx):
 
     def save(self, value: Any) -> None:
         checked_saved(value)
+        if masking.holds_secret(value, self.secrets):
+            raise ValueError("ctx.save keeps a value as it is; it cannot hold a secret of the state")
         boundary.save(self._run, value)
         self.saved = value
+
+    def hide(self, texts: tuple[str, ...]) -> None:
+        """Mask what the step has logged of a secret that it has just obtained."""
+        self.lines = masking.scrubbed(self.lines, texts)
 
     def logs(self) -> str | None:
         return codec.dumps(self.lines).decode() if self.lines else None

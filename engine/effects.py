@@ -31,7 +31,7 @@ class Asked:
 
     @property
     def reason(self) -> str:
-        return masking.scrubbed(codec.clean(str(self.answer.reason)), self.secrets) if isinstance(self.answer, Unknown) else ""
+        return codec.clean(masking.scrubbed(str(self.answer.reason), self.secrets)) if isinstance(self.answer, Unknown) else ""
 
     def as_json(self, key: str, visit: int) -> dict[str, Any]:
         name = {"Happened": "happened", "NotHappened": "not happened", "Partly": "partly", "Unknown": "unknown"}
@@ -63,7 +63,7 @@ def ask_verify(step: Step, state: State, run: Claimed, ctx: RunCtx) -> Asked | N
 
 def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, Any]) -> Question:
     """The gate that asks an operator whether the effect happened, with all that Holdfast knows of it."""
-    given = {name: values[name] for name in step.needs or values}
+    given = {name: values[name] for name in (values if step.needs is None else step.needs)}
     events = Event.objects.filter(run_id=run.id, step=step.name)
     if run.part is not None:
         events = events.filter(detail__regex=f'"branch":{run.part.index}[,}}]')

@@ -33,7 +33,7 @@ def failed_attempt(
     run: Claimed, step: Step, failed: Failure, ctx: RunCtx, *, acted: bool = True, **kept: Any
 ) -> bool:  # fmt: skip
     """Try again later, or fail the run after the last attempt. ``acted``: an effect's own function had begun."""
-    failed = _scrubbed(run, failed)
+    failed = scrubbed(run, failed)
     if failed.cut:
         return put_back(run, ctx, doubt=failed.message if step.is_effect and acted else "")
     doubtful = step.is_effect and not failed.certain
@@ -68,7 +68,7 @@ def failed_attempt(
 @insist
 def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **kept: Any) -> bool:
     """End the run. ``acted``: its effect may have happened, so that a retry asks before it acts again."""
-    failed = _scrubbed(run, failed)
+    failed = scrubbed(run, failed)
     ctx.outcome = "failed"
     detail = failure_detail(failed, ctx) | kept
     with boundary.fenced(run) as row:
@@ -81,7 +81,7 @@ def fail(run: Claimed, failed: Failure, ctx: RunCtx, *, acted: bool = False, **k
     return False
 
 
-def _scrubbed(run: Claimed, failed: Failure) -> Failure:
+def scrubbed(run: Claimed, failed: Failure) -> Failure:
     """Without the state's secrets, which an error may repeat."""
     if not run.secrets:
         return failed

@@ -1,17 +1,19 @@
 """What a fork would be: where it begins, with which state, what runs again, and whose recorded results can be taken instead."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkpoints import current, sealing, store, verifying
+from checkpoints import blob, current, packing, sealing, store, verifying
 from checkpoints.models import Checkpoint
 from checkpoints.packing import HERE
-from engine.services.starting import InputInvalid
-from runs.models import Branch, FanOut, Run
+from engine.reusing import joined_by
+from engine.services.starting import FORK_KEY, InputInvalid
+from runs.models import Branch, Event, FanOut, Kind, Run
 from workflows import Workflow, codec, masking, registry
 from workflows import state as states
+from workflows.keys import visit_key
 from workflows.masking import Sealed
 from workflows.steps import Gate, Step
 
@@ -44,6 +46,12 @@ class Plan:
     ahead: list[Ahead]
     visits: dict[str, list[list[int]]] = field(default_factory=dict)
 
+    @property
+    def visit(self) -> int:
+        """The number of the fork's first visit: the one that followed, or that a person's change came into."""
+        by_hand = self.at.step == "" and self.at.seq > 0
+        return self.at.visit if by_hand else self.at.visit + 1
+
     def check(self) -> None:
         """Raises InputInvalid that names each effect whose recorded result was wanted and cannot be taken."""
         errors = {}
@@ -68,7 +76,7 @@ def make(
     modes = _modes(workflow, effects)
     visits = _recorded(origin, workflow, at)
     changed = _changed(change)
-    ahead = [_ahead(origin, at, one, visits, modes, changed) for one in _following(workflow, step)]
+    ahead = [_ahead(origin, at, workflow, one, visits, modes, changed) for one in _following(workflow, step)]
     taken = {one.step.name: visits[one.step.name] for one in ahead if one.mode == REUSE and one.step.name in visits}
     kept = Checkpoint.objects.filter(run=origin, seq__lte=at.seq).exclude(step="").order_by("seq")
     return Plan(origin, at, workflow, step, found, change, list(kept.values_list("step", flat=True)), ahead, taken)
@@ -175,25 +183,53 @@ def _recorded(origin: Run, workflow: Workflow[Any], at: Checkpoint) -> dict[str,
 
 
 def _ahead(
-    origin: Run, at: Checkpoint, step: Step, visits: dict[str, list[list[int]]], modes: dict[str, str], changed: set[str]
-) -> Ahead:
-    recorded = len(visits.get(step.name, ()))
-    if step.is_branch and step.is_effect:
-        recorded = _done_in_branches(origin, at, step)
-    if not step.is_effect or not recorded:
+    origin: Run, at: Checkpoint, workflow: Workflow[Any], step: Step, visits: dict[str, list[list[int]]], modes: dict[str, str],
+    changed: set[str],
+) -> Ahead:  # fmt: skip
+    mine = visits.get(step.name, [])
+    recorded = _done_in_branches(origin, at, step) if step.is_branch and step.is_effect else len(mine)
+    why_not = _why_not(origin, at, step, mine) if step.is_effect else ""
+    if not step.is_effect or not (recorded or why_not):
         return Ahead(step, recorded)
-    differs = changed if step.needs is None else changed & set(step.needs)
-    return Ahead(step, recorded, modes[step.name], tuple(sorted(differs)), _why_not(origin, step, visits))
+    seen = changed if step.needs is None else changed & (set(step.needs) | _joined(origin, workflow, mine))
+    return Ahead(step, recorded, modes[step.name], tuple(sorted(seen)), why_not)
 
 
-def _why_not(origin: Run, step: Step, visits: dict[str, list[list[int]]]) -> str:
-    """Why the effect's recorded results cannot be taken, whatever it saw."""
+def _joined(origin: Run, workflow: Workflow[Any], visits: list[list[int]]) -> set[str]:
+    """The fields whose old value counts in the effect's recorded results."""
+    seqs = [seq for visit in visits for seq in visit]
+    rows = Checkpoint.objects.filter(run=origin, seq__in=seqs).values_list("delta", flat=True)
+    return joined_by(workflow, [packing.read(blob.unpack(delta)) for delta in rows if delta is not None])
+
+
+def _why_not(origin: Run, at: Checkpoint, step: Step, visits: list[list[int]]) -> str:
+    """Why the effect's recorded results cannot be taken, or that it may have happened without one; whatever it saw."""
+    names = (step.name, *step.was)
     if step.is_branch:
-        return "it was done in branches, which are sent out anew"
-    last = [visit[-1] for visit in visits[step.name]]
-    if Checkpoint.objects.filter(run=origin, seq__in=last, next_step=HERE).exists():
+        return "it was done in branches, which are sent out anew" if _done_in_branches(origin, at, step) else ""
+    if _may_have_happened(origin, at, names):
+        return "it may have happened, or has, without a result that could be taken"
+    if any(name in (origin.reuse or {}) for name in names):
+        return "the run has not come to its own recorded result yet; fork the run that it came from"
+    rows = Checkpoint.objects.filter(run=origin, seq__in=[visit[-1] for visit in visits])
+    if rows.filter(next_step=HERE).exists():
         return "it went on by asking people, or by sending out branches"
+    undone = Event.objects.filter(run=origin, kind=Kind.COMPENSATED).values_list("detail", flat=True)
+    keys = {codec.loads(detail or "{}").get("effect_key") for detail in undone}
+    if any(visit_key(origin.pk, row.step, row.visit) in keys for row in rows):
+        return "it was undone since"
     return ""
+
+
+def _may_have_happened(origin: Run, at: Checkpoint, names: Sequence[str]) -> bool:
+    """In doubt, in flight, or done with a result that the schema refused."""
+    pending = (origin.pause or {}).get("doubt") or {}
+    if pending.get("step") in names:
+        return True
+    if origin.step in names and not origin.rolls_back and (origin.doubt_at is not None or origin.step_started_at is not None):
+        return True
+    failed = Event.objects.filter(run=origin, seq__gt=at.seq, kind=Kind.ATTEMPT_FAILED, step__in=names)
+    return failed.filter(detail__contains='"happened":true').exists()
 
 
 def _done_in_branches(origin: Run, at: Checkpoint, step: Step) -> int:
@@ -232,4 +268,4 @@ def gates_ahead(plan: Plan) -> list[Step]:
 def key_of(origin: Run, by: Any, key: str, *asked: Any) -> str:
     """The fork's own idempotency key: what the same user asks for with the same key makes one run; something else another."""
     text = codec.dumps([by.pk, key, *asked]).decode()
-    return f"fork:{uuid.uuid5(origin.pk, text)}"
+    return f"{FORK_KEY}{uuid.uuid5(origin.pk, text)}"

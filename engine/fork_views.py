@@ -91,7 +91,7 @@ class ForkPage:
 
     def modes(self) -> dict[str, str]:
         """What was chosen by effect; one that is not chosen is not done again."""
-        chosen = {name.removeprefix(MODE): value for name, value in self.request.POST.items() if name.startswith(MODE)}
+        chosen = {name.removeprefix(MODE): str(value) for name, value in self.request.POST.items() if name.startswith(MODE)}
         return {name: mode for name, mode in chosen.items() if mode}
 
     def _as_json(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _shown(proposal: Proposal, values: dict[str, Any], kind: type[State], secret
     action = proposal.action_as_json()
     args = (action or {}).get("args", {})
     named = sorted(masking.secret_fields(kind) & set(args)) or ["action"]
-    if named != ["action"] or masking.holds_secret(args, secrets):
+    if named != ["action"] or masking.holds_secret(action, secrets):
         raise StateInvalid({named[0]: "an action's arguments are shown to people, and cannot hold a secret"})
     context = masking.masked(kind, {name: values[name] for name in proposal.context})
     shown = {

@@ -17,8 +17,9 @@ from runs.clock import Now
 from runs.models import Kind, Run, new_id
 from runs.places import arrival
 from runs.services import journal, moves
-from workflows import Replace
+from workflows import Replace, Workflow
 from workflows import state as states
+from workflows.steps import Gate as GateStep
 
 if TYPE_CHECKING:
     from engine.stretch import Stretch
@@ -26,16 +27,27 @@ if TYPE_CHECKING:
 AGREED = (Verdict.APPROVE, Verdict.EDIT)
 
 
-def decisions_until(origin: Run, at: Checkpoint, fork: Run) -> int:
-    """Copy the gates that were decided before the fork begins, so that its steps read them. How many.
+def decisions_until(origin: Run, at: Checkpoint, fork: Run, workflow: Workflow[Any]) -> None:
+    """Copy the gates that were decided before the fork begins, so that its steps read them.
 
-    Not an approval that would now be its own requester's: the gate is asked again before the effect that needs it.
+    Of a step whose last approval does not hold here none is taken, so that an older one cannot stand in for it: the gate is
+    asked again before the effect that needs it.
     """
     gates = Gate.objects.filter(run=origin, branch=None, status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
-    taken = [gate for gate in gates.filter(final_at__lte=at.at).order_by("visit", "ordinal") if _may_take(gate, fork.starters)]
-    for gate in taken:
-        _copy(gate, fork, visit=gate.visit)
-    return len(taken)
+    decided = list(gates.filter(final_at__lte=at.at).order_by("visit", "opened_at", "ordinal"))
+    last = {gate.step: gate for gate in decided}
+    refused = {step for step, gate in last.items() if not _holds(gate, origin, fork, workflow)}
+    for gate in decided:
+        if gate.step not in refused:
+            _copy(gate, fork, visit=gate.visit)
+
+
+def _holds(gate: Gate, origin: Run, fork: Run, workflow: Workflow[Any]) -> bool:
+    """Whether an approval counts in the fork: under the same policy, made here, and not by whoever starts the fork."""
+    step = workflow.steps.get(gate.step)
+    if gate.outcome_verdict not in AGREED or not isinstance(step, GateStep):
+        return True
+    return origin.imported_at is None and gate.policy == step.policy.as_json() and _may_take(gate, fork.starters)
 
 
 def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
@@ -45,17 +57,25 @@ def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
 
 
 def find(run: Any, question: Question) -> Gate | None:
-    """The latest approval of the same proposal, under the same policy, by people, in a run that this one was forked from."""
+    """An approval of the same proposal, under the same policy, by people, in a run that this one was forked from.
+
+    The latest decision on that proposal has to agree, and each approval counts once.
+    """
     ancestors = _ancestors(run.forked_from)
     if not ancestors:
         return None
     starters = Run.objects.values_list("starters", flat=True).get(pk=run.id)
+    used = set(Gate.objects.filter(run=run.id).values_list("carried_from", flat=True))
     gates = Gate.objects.filter(run__in=ancestors, branch=None, step=run.step, key=question.key, kind=GateKind.APPROVAL)
-    agreed = gates.filter(status=GateStatus.DECIDED, outcome_verdict__in=AGREED).order_by("-final_at")
-    for gate in agreed.prefetch_related("decisions"):
+    decided = gates.filter(status=GateStatus.DECIDED).order_by("-final_at").prefetch_related("decisions")
+    same = [gate for gate in decided if _is_same(gate, question)]
+    if not same or same[0].outcome_verdict not in AGREED:
+        return None
+    for gate in same:
         votes = [one for one in gate.decisions.all() if counts(one)]
         by_people = bool(votes) and all(one.by_id is not None for one in votes)
-        if by_people and _is_same(gate, question) and _may_take(gate, starters):
+        agreed = gate.outcome_verdict in AGREED and by_people and _may_take(gate, starters)
+        if agreed and (gate.carried_from_id or gate.pk) not in used:
             return gate
     return None
 
@@ -102,7 +122,7 @@ def carry(stretch: "Stretch", gate: Gate, ctx: RunCtx) -> bool:
         decided = journal.Entry(Kind.DECIDED, row.step, row.attempt, gate.outcome_by, detail)
         moves.record(row, decided)
         store.write_change(  # without a start: nobody worked here
-            run, stretch.workflow.state, change, stretch.since, next_step=target, usage=ctx.used.as_json(), logs=ctx.logs()
+            run, stretch.workflow.state, change, run.since, next_step=target, usage=ctx.used.as_json(), logs=ctx.logs()
         )
         ctx.outcome = "done"
         moves.move(row, "put_back", **arrival(row, target), available_at=Now(), **endings.spend(row, ctx, kept=True))
@@ -114,7 +134,8 @@ def _copy(gate: Gate, run: Run, *, visit: int) -> Gate:
     """The gate with its valid decisions, as one of ``run``."""
     decisions = list(gate.decisions.filter(voided_at=None).order_by("id"))
     copied = Gate.objects.get(pk=gate.pk)
-    copied.pk, copied.run, copied.visit, copied.carried_from, copied._state.adding = new_id(), run, visit, gate, True
+    copied.pk, copied.run, copied.visit, copied._state.adding = new_id(), run, visit, True
+    copied.carried_from_id = gate.carried_from_id or gate.pk  # where people decided it
     copied.save(force_insert=True)
     Decision.objects.bulk_create(_copied(one, copied) for one in decisions)
     return copied

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 from checkpoints import blob, current, packing, store
 from checkpoints.models import Checkpoint
 from engine import boundary, endings
+from engine.claim import Claimed
 from engine.context import RunCtx
 from engine.insisting import insist
 from runs import bell
 from runs.clock import Now
 from runs.places import arrival
 from runs.services import moves
-from workflows import Replace, codec
+from workflows import Replace, Workflow, codec
 from workflows import state as states
 from workflows.errors import StateUnreadable
 from workflows.steps import Step
@@ -22,24 +23,41 @@ if TYPE_CHECKING:
 LIMIT = "reuse"  # what a run is held at whose recorded result cannot be taken; releasing it has the effect done
 
 
+def name_of(run: Claimed, step: Step) -> str:
+    """The name under which recorded results of the effect are kept, which may be one that it had; empty: there are none."""
+    return next((name for name in (step.name, *step.was) if name in (run.reuse or {})), "")
+
+
 def take(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
     """The effect's boundary with the origin's result; the run is held where the effect would see something else now."""
     run = stretch.run
-    seqs = run.reuse[step.name][0]
+    seqs = run.reuse[name_of(run, step)][0]
     again = "Releasing the run executes it; cancel the run where that must not be."
     try:
         before = current.at(run.forked_from, stretch.workflow.state, seqs[0] - 1)  # type: ignore[arg-type] # a fork has one
         after = current.at(run.forked_from, stretch.workflow.state, seqs[-1])  # type: ignore[arg-type]
     except (store.HistoryBroken, store.CheckpointMissing, StateUnreadable, states.StateInvalid) as error:
         return endings.hold(run, f"The recorded result of {step.name!r} cannot be read: {error} {again}", limit=LIMIT)
-    differs = [name for name in step.needs or before.values if not _same(before.values, stretch.values, name)]
+    rows = Checkpoint.objects.filter(run=run.forked_from, seq__in=seqs).order_by("seq")
+    deltas = [packing.read(blob.unpack(row.delta or b"")) for row in rows]
+    seen = set(before.values if step.needs is None else step.needs) | joined_by(stretch.workflow, deltas)
+    differs = sorted(name for name in seen if not _same(before.values, stretch.values, name))
     if differs:
         text = f"The recorded result of {step.name!r} cannot be reused: it saw another {' and another '.join(differs)}."
         return endings.hold(run, f"{text} {again}", limit=LIMIT)
-    rows = Checkpoint.objects.filter(run=run.forked_from, seq__in=seqs).order_by("seq")
-    updates = _updates([packing.read(blob.unpack(row.delta or b"")) for row in rows], stretch.values, before, after)
-    change = states.apply(stretch.state, stretch.values, updates)
+    try:
+        change = states.apply(stretch.state, stretch.values, _updates(deltas, stretch.values, before, after))
+    except states.StateInvalid as error:
+        return endings.hold(run, f"The recorded result of {step.name!r} does not fit: {error}. {again}", limit=LIMIT)
     return _commit(stretch, step, change, stretch.target(_target(stretch, rows.last())), seqs[-1], ctx)
+
+
+def joined_by(workflow: Workflow[Any], deltas: list[Any]) -> set[str]:
+    """The fields that the effect's result was joined with by their reducer, so that it counts what was there before.
+
+    Items that were appended do not: they are put behind what there is.
+    """
+    return {name for one in deltas for how in ("set", "patch") for name in one[how] if name in workflow.state.reducers}
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], name: str) -> bool:
@@ -75,10 +93,11 @@ def _commit(stretch: "Stretch", step: Step, change: states.Change, target: str, 
     run = stretch.run
     with boundary.fenced(run) as row:
         packed = packing.pack(
-            run.id, stretch.workflow.state, run, change, stretch.since, next_step=target, step=run.began_as, reused_from=seq
+            run.id, stretch.workflow.state, run, change, run.since, next_step=target, step=run.began_as, reused_from=seq
         )
         store.write(run.id, packed)
-        left = {**run.reuse, step.name: run.reuse[step.name][1:]}
+        name = name_of(run, step)
+        left = {**run.reuse, name: run.reuse[name][1:]}
         fields = {**arrival(row, target), "reuse": {name: visits for name, visits in left.items() if visits} or None}
         ctx.outcome = "done"
         moves.move(row, "put_back", **fields, available_at=Now())

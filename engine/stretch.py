@@ -53,7 +53,8 @@ class Stretch:
     """
 
     def __init__(self, run: Claimed, workflow: Workflow[Any], found: current.Current) -> None:
-        self.run, self.workflow, self.since = run, workflow, found.since
+        self.run, self.workflow = run, workflow
+        self.run.since = found.since
         self.come_to(found.state, found.values)
         self.steps = workflow.steps
         self.began = time.monotonic()
@@ -157,7 +158,7 @@ class Stretch:
     # -- steps and effects
 
     def _step(self, step: Step, ctx: RunCtx) -> bool:
-        if step.is_effect and self.run.reuse and step.name in self.run.reuse:
+        if step.is_effect and reusing.name_of(self.run, step):
             return reusing.take(self, step, ctx)
         if (step.is_effect and self.run.doubt_at is not None) or (step.check_first and self.run.attempt == 1):
             return doubt.settle(self, step, ctx)
@@ -214,13 +215,15 @@ class Stretch:
     # -- gates
 
     def _gate(self, gate: Gate, ctx: RunCtx) -> bool:
-        question = gates.question(gate, self.state, self.values, ctx, forced=self.forced_gate == gate.name)
+        is_forced = self.forced_gate == gate.name
+        question = gates.question(gate, self.state, self.values, ctx, forced=is_forced)
         if isinstance(question, Failure):
             return endings.failed_attempt(self.run, gate, question, ctx)
         self.forced_gate = ""
         if question is None:
             return self.commit(Result(), ctx)
-        if self.run.forked_from is not None and (agreed := inheriting.find(self.run, question)) is not None:
+        agreed = None if is_forced or self.run.forked_from is None else inheriting.find(self.run, question)
+        if agreed is not None:
             return inheriting.carry(self, agreed, ctx)
         return self.wait([question], None, ctx)
 
@@ -248,6 +251,7 @@ class Stretch:
             change = states.apply(self.state, self.values, result.updates)
             asked = gates.questions(result.asks, change, self.steps) if result.asks else []
             fanning.check(self.workflow, result.fan_out)
+            ctx.hide(masking.secret_texts(type(change.state), change.values))
         except (states.StateInvalid, LookupError) as error:
             happened = raised_by is not None and raised_by.is_effect
             kept: dict[str, Any] = (
@@ -266,7 +270,7 @@ class Stretch:
     def advance(self, target: str, change: states.Change, ctx: RunCtx) -> bool:
         """The boundary to the next step."""
         packed = packing.pack(
-            self.run.id, self.workflow.state, self.run, change, self.since, next_step=target, step=self.run.began_as,
+            self.run.id, self.workflow.state, self.run, change, self.run.since, next_step=target, step=self.run.began_as,
             usage=ctx.used.as_json(), logs=ctx.logs(),
         )  # fmt: skip
         ctx.outcome = "done"
@@ -290,8 +294,8 @@ class Stretch:
     def write_checkpoint(self, change: states.Change, ctx: RunCtx, next_step: str = packing.HERE) -> dict[str, Any]:
         """In the transaction of a boundary that is not the next step's. Returns the row's fields that hold it, if any do."""
         store.write_change(
-            self.run, self.workflow.state, change, self.since, next_step=next_step, usage=ctx.used.as_json(), logs=ctx.logs(),
-            started_at=self.run.started_at, step=self.run.began_as,
+            self.run, self.workflow.state, change, self.run.since, next_step=next_step, usage=ctx.used.as_json(),
+            logs=ctx.logs(), started_at=self.run.started_at, step=self.run.began_as,
         )  # fmt: skip
         return {}
 

@@ -87,6 +87,8 @@ class Undoing(Stretch):
                 return bool(found)
             seen = found
         assert effect.step.compensate is not None
+        own = masking.secret_texts(type(seen.state), seen.values)  # of the effect's state, which may be others than now
+        self.run.secrets = masking.spellings({*self.run.secrets, *own})
         value = call(effect.step.compensate, (seen.state, ctx, *ctx.given), effect.step.timeout, effect.step)
         if isinstance(value, Failure):
             return self._failed(effect, value, ctx)
@@ -135,6 +137,7 @@ class Undoing(Stretch):
         self.run.boundary += 1
 
     def _failed(self, effect: Effect, failed: Failure, ctx: RunCtx) -> bool:
+        failed = endings.scrubbed(self.run, failed)
         if failed.cut:
             return endings.put_back(self.run, ctx)
         retry = effect.step.retry

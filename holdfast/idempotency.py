@@ -42,7 +42,11 @@ def _answered_once(request: HttpRequest, user: Any, key: str, answer: Callable[[
     except IntegrityError:
         return _known(StoredAnswer.objects.filter(user=user, key=key).first(), wanted)
     response: Any = answer()
-    if response.status_code >= 500 or response.status_code in (401, 403, 429):
+    if (
+        response.status_code >= 500
+        or response.status_code in (401, 403, 429)
+        or "no-store" in response.get("Cache-Control", "")
+    ):
         row.delete()
     else:
         row.status, row.content = response.status_code, response.content.decode()

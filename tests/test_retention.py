@@ -139,7 +139,7 @@ def test_the_last_state_of_a_pruned_run_can_still_be_forked(ended, people, worke
 
 def test_a_run_without_progress_ends_cancelled_because_it_expired(asking):
     assert not deadlines.expired().exists()
-    age(asking, updated_at=1)
+    age(asking, updated_at=1, available_at=1)
     Sweeper().keep_house()
     run = Run.objects.get(pk=asking.pk)
     assert (run.status, run.reason) == ("cancelled", "expired")
@@ -174,7 +174,7 @@ def test_one_that_is_in_a_step_does_not_expire(make_run, worker):
 def test_a_decision_and_the_expiry_at_the_same_moment_make_one_end(asking, answer):
     from tests.conftest import together
 
-    age(asking, updated_at=1)
+    age(asking, updated_at=1, available_at=1)
     gate = Gate.objects.get(run=asking)
     acts: list[Any] = [lambda: deadlines.end_expired(asking.pk), lambda: answer(gate, "bob", "approve")]
     together(2, lambda number: acts[number]())

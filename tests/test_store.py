@@ -193,7 +193,7 @@ def test_a_known_break_before_the_last_keyframe_stops_a_run_too(make_gate, answe
 def test_what_is_no_record_is_a_break_and_never_an_error_of_ours(make_run):
     run = make_run()
     for junk in (b"", b"\x00", b"\x00[]", b"\x01abc", b"\x07{}", b'\x02{"set_parts":{"n":[1]}}', b'\x00{"append":{"q":[1]}}'):
-        row = store.Row([0, b"", b"", "", 0, 1, 1, None, None, b"", junk, "one", None])
+        row = store.Row([0, b"", b"", "", 0, 1, 1, None, None, b"", junk, "one", None, True])
         row.content_hash = packing.hash_of(row.columns, None)
         with pytest.raises(store.HistoryBroken, match="seq 0"):
             store._replayed(run.pk, [row], 0)

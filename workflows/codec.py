@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 TEXT_LIMIT = 64 * 1024  # bytes of an error text or a traceback
+CUT = " … (cut)"
 NUL = "a NUL character cannot be stored; remove it"
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=True).encode
 
@@ -35,14 +36,19 @@ def _as_bytes(text: str) -> bytes:
 
 def loads(data: bytes | str) -> Any:
     """The JSON value. Raises ValueError. NaN and infinities, which Python's reader would take, are refused."""
-    return json.loads(data, parse_constant=_refuse)
+    try:
+        return json.loads(data, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def same(a: Any, b: Any) -> bool:
     """Whether two plain JSON values would be stored the same (``1``, ``1.0`` and ``true`` differ)."""
     if type(a) is not type(b):
         return False
-    if isinstance(a, (str, int, float, bool, type(None))):
+    if isinstance(a, float):
+        return repr(a) == repr(b)  # 0.0 and -0.0 differ
+    if isinstance(a, (str, int, bool, type(None))):
         return bool(a == b)
     return bool(a == b) and dumps(a) == dumps(b)  # the first is quick to say no
 
@@ -70,5 +76,5 @@ def clean(text: str) -> str:
     """A text from outside as PostgreSQL can hold it: no NUL, no lone surrogate, at most 64 KB."""
     data = text.replace("\0", "␀").encode(errors="replace")
     if len(data) > TEXT_LIMIT:
-        data = data[:TEXT_LIMIT] + " … (cut)".encode()
+        data = data[:TEXT_LIMIT] + CUT.encode()
     return data.decode(errors="replace")

@@ -1,6 +1,7 @@
 """Secrets: which fields they are, and what people see of them."""
 
 import functools
+import json
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from workflows.state import State
 
 MASK = "••••••"
-SHORTEST = 4  # characters of a secret text that is looked for in other texts; shorter ones would be found everywhere
+LINE = 8  # characters from which one line of a secret is looked for by itself
+SHORTEST = 6  # characters of a secret text that is looked for in other texts; shorter ones would be found everywhere
 
 
 class Secret:
@@ -72,8 +74,26 @@ def secret_texts(kind: "type[State]", values: Mapping[str, Any]) -> tuple[str, .
     """The texts in the secret fields, longest first, so that they can be found where an author's code repeats them."""
     found: set[str] = set()
     for name in secret_fields(kind):
-        _collect(values.get(name), found)
-    return tuple(sorted(found, key=len, reverse=True))
+        info = kind.model_fields[name]
+        _collect_marked(info.annotation, info.metadata, values.get(name), found)
+    return spellings(found)
+
+
+def texts_in(values: Iterable[Any]) -> tuple[str, ...]:
+    """All texts in these values, which are secret as a whole."""
+    found: set[str] = set()
+    for value in values:
+        _collect(value, found)
+    return spellings(found)
+
+
+def spellings(texts: Iterable[str]) -> tuple[str, ...]:
+    """Each text as it is, as ``repr`` and JSON escape it, and the lines of one that has several; longest first."""
+    found: set[str] = set()
+    for text in texts:
+        found |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        found |= {line.strip() for line in text.splitlines() if len(line.strip()) >= LINE}
+    return tuple(sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True))
 
 
 def scrubbed(value: Any, texts: tuple[str, ...]) -> Any:
@@ -83,10 +103,20 @@ def scrubbed(value: Any, texts: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         for text in texts:
             value = value.replace(text, MASK)
-        return value
+        return _without_start(value, texts) if value.endswith(codec.CUT) else value
     if isinstance(value, Mapping):
         return {scrubbed(key, texts): scrubbed(item, texts) for key, item in value.items()}
     return [scrubbed(item, texts) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _without_start(text: str, texts: tuple[str, ...]) -> str:
+    """A text that was cut may end with the beginning of a secret."""
+    body = text.removesuffix(codec.CUT)
+    for secret in texts:
+        for length in range(min(len(secret), len(body)), SHORTEST - 1, -1):
+            if body.endswith(secret[:length]):
+                return body[:-length] + MASK + codec.CUT
+    return text
 
 
 def holds_secret(value: Any, texts: tuple[str, ...]) -> bool:
@@ -94,10 +124,24 @@ def holds_secret(value: Any, texts: tuple[str, ...]) -> bool:
     return bool(texts) and not codec.same(scrubbed(value, texts), value)
 
 
+def _collect_marked(annotation: Any, marks: Iterable[Any], value: Any, found: set[str]) -> None:
+    """The texts in what is marked, not those beside it in the same model."""
+    if _is_marked(marks) or _is_marked(getattr(annotation, "__metadata__", ())):
+        _collect(value, found)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        inside = value if isinstance(value, Mapping) else {}
+        for name, info in annotation.model_fields.items():
+            _collect_marked(info.annotation, info.metadata, inside.get(name), found)
+    else:
+        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+        for part in typing.get_args(annotation):
+            for one in (value, *items):
+                _collect_marked(part, (), one, found)
+
+
 def _collect(value: Any, found: set[str]) -> None:
-    if isinstance(value, str):
-        if len(value) >= SHORTEST:
-            found.add(value)
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        found.add(str(value))
     elif isinstance(value, (list, tuple)):
         for item in value:
             _collect(item, found)

@@ -1,5 +1,6 @@
 """The state: a Pydantic schema, the reducers of its fields, and how updates are applied to it."""
 
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -132,12 +133,13 @@ def apply(state: State, values: Mapping[str, Any], updates: Mapping[str, Any]) -
     joined, appended = _join(state, updates)
     new_state = _validated(state, values, joined)
     new_values, changed = dict(values), delta.Delta()
-    for name in updates:
+    validates = has_validators(kind)  # then they may have changed fields that nobody named, or items that were there
+    for name in kind.model_fields if validates else updates:
         plain = _plain(kind, name, getattr(new_state, name))
         if name in values and codec.same(values[name], plain):
             continue
         new_values[name] = plain
-        delta.add(changed, name, values.get(name), plain, appended=name in appended)
+        delta.add(changed, name, values.get(name), plain, appended=name in appended and not validates)
     return Change(new_state, new_values, changed, updates)
 
 
@@ -206,8 +208,7 @@ def _join(state: State, updates: Mapping[str, Any]) -> tuple[dict[str, Any], set
 
 def _validated(state: State, values: Mapping[str, Any], joined: Mapping[str, Any]) -> State:
     kind = type(state)
-    marks = kind.__pydantic_decorators__
-    if marks.field_validators or marks.model_validators or marks.validators or marks.root_validators:
+    if has_validators(kind):
         return kind.parse({**{name: getattr(state, name) for name in values}, **joined})
     typed, errors = dict[str, Any](), dict[str, str]()
     for name, value in joined.items():
@@ -218,6 +219,15 @@ def _validated(state: State, values: Mapping[str, Any], joined: Mapping[str, Any
     if errors:
         raise StateInvalid(errors)
     return state.model_copy(update=typed)
+
+
+@functools.cache
+def has_validators(kind: type[State]) -> bool:
+    """Whether the schema has validators of its author's, which may make something else of what they are given."""
+    marks = kind.__pydantic_decorators__
+    own = marks.field_validators or marks.model_validators or marks.validators or marks.root_validators
+    named = ("AfterValidator", "BeforeValidator", "WrapValidator", "PlainValidator")
+    return bool(own) or any(type(mark).__name__ in named for info in kind.model_fields.values() for mark in info.metadata)
 
 
 def _plain(kind: type[State], name: str, value: Any) -> Any:

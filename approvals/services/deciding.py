@@ -92,6 +92,10 @@ def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: st
         raise InvalidDecision({"comment": f"text of at most {COMMENT_LIMIT} characters, without NUL, was expected"})
     if verdict == Verdict.RESPOND and not comment.strip():
         raise InvalidDecision({"comment": "write the words for the agent first"})
+    named = masking.secret_fields(registry.schema(gate.run.workflow, gate.run.version)) & set(args or {})
+    if named:
+        text = "a secret cannot be given with a decision, which is kept as it is; change the state when the run is held"
+        raise InvalidDecision({f"args.{name}": text for name in sorted(named)})
     if verdict == Verdict.EDIT:
         if gate.action is None:
             raise InvalidDecision({"verdict": "this gate has no action that could be edited"})
@@ -100,13 +104,7 @@ def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: st
         check_args(gate.action["schema"], args)
         if gate.merges:
             outcome.check_edit(gate.run, args)
-    elif verdict == Verdict.HAPPENED:
-        kind = registry.schema(gate.run.workflow, gate.run.version)
-        named = masking.secret_fields(kind) & set(args or {})
-        if named:
-            text = "a secret cannot be given with a decision, which is kept as it is; change the state when the run is held"
-            raise InvalidDecision({f"args.{name}": text for name in sorted(named)})
-    elif args is not None:
+    elif verdict != Verdict.HAPPENED and args is not None:
         raise InvalidDecision({"args": f"arguments go only with 'edit' and 'happened', not with {verdict!r}"})
 
 

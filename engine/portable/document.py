@@ -104,7 +104,10 @@ def _chained(document: Mapping[str, Any]) -> Iterator[Flaw]:
                 yield Flaw(place, f"seq {at} was expected")
             elif store.link(digest, at, content) != stored:
                 yield Flaw(place, "its digest does not follow from the entries before it")
-            if (wanted := content_hash(entry)) is not None and wanted != content:
+            wanted = content_hash(entry)
+            if wanted is None and document["run"].get("pruned_at") is None:
+                yield Flaw(place, "what it said is gone")
+            if wanted is not None and wanted != content:
                 yield Flaw(place, "its content does not match its hash")
             digest = stored
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

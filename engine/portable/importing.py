@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 
 from approvals.models import Decision, Gate, GateStatus
 from checkpoints import verifying
@@ -28,7 +28,7 @@ def imported(text: str | bytes) -> Run:
     found = document.parsed(text)
     try:
         return _written(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, DataError, IntegrityError) as error:
         if isinstance(error, RunKnown):
             raise
         raise document.DocumentInvalid(

@@ -2,15 +2,17 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from approvals.services import ending
+from engine.pausing import FOREVER
 from engine.requests import DEADLINE_PASSED
 from engine.services import settling
 from runs.clock import Now
-from runs.models import Run, RunQuerySet
+from runs.models import Branch, Run, RunQuerySet
 from runs.moves import BranchStatus, Status
 from runs.services import moves
 from runs.versions import runs_of
@@ -31,14 +33,23 @@ def end_overdue(run_id: uuid.UUID) -> bool:
 
 
 def expired() -> RunQuerySet:
-    """Runs without progress for longer than their workflow's ``expires``, and in nobody's hands; one that sleeps progresses."""
+    """Runs without progress for longer than their workflow's ``expires``, and in nobody's hands.
+
+    What sleeps, or waits out a retry, makes progress until it is due; what waits for a signal does not.
+    """
     wanted = Q(pk=None)
     for workflow in registry.all_versions():
         if workflow.expires is not None:
-            wanted |= runs_of(workflow) & Q(updated_at__lt=Now() - timedelta(seconds=workflow.expires))
+            since = Now() - timedelta(seconds=workflow.expires)
+            moving = Branch.objects.filter(fan_out=OuterRef("fan_out")).filter(_later_than(since))
+            wanted |= runs_of(workflow) & ~_later_than(since) & ~Q(Exists(moving))
     ahead = [Status.QUEUED, Status.WAITING, Status.HELD, Status.RUNNING]
     runs = Run.objects.filter(wanted, status__in=ahead, worker=None, rolls_back_from=None, imported_at=None, doubt_at=None)
-    return runs.exclude(pause__kind="sleep", available_at__gt=Now()).exclude(branches__status=BranchStatus.RUNNING)
+    return runs.exclude(branches__status=BranchStatus.RUNNING)
+
+
+def _later_than(since: Any) -> Q:
+    return Q(updated_at__gte=since) | Q(available_at__gte=since, available_at__lt=FOREVER)
 
 
 @transaction.atomic

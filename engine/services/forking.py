@@ -56,13 +56,13 @@ def _fork(
     plan = fork_plan.make(origin, seq, changes=changes, effects=effects, version=version)
     plan.check()
     run = Run.objects.create(
-        workflow=plan.workflow.name, version=plan.workflow.version, step=plan.step, visit=plan.at.visit + 1,
-        steps_allowed=plan.at.visit + plan.workflow.max_steps, input=origin.input, labels=origin.labels,
+        workflow=plan.workflow.name, version=plan.workflow.version, step=plan.step, visit=plan.visit,
+        steps_allowed=plan.visit - 1 + plan.workflow.max_steps, input=origin.input, labels=origin.labels,
         idempotency_key=own_key, created_by=by, starters=sorted({*origin.starters, by.pk}), forked_from=origin,
         forked_at_seq=plan.at.seq, reuse=plan.visits or None, deadline_at=deadline_of(plan.workflow),
     )  # fmt: skip
     first = states.Change(plan.found.state, plan.found.values, {}, {})
-    since = write_first(run, plan.workflow, first)
+    since = write_first(run, plan.workflow, first, visit=plan.visit - 1)
     detail = {
         "run": str(origin.pk),
         "seq": plan.at.seq,
@@ -74,7 +74,7 @@ def _fork(
     moves.record(run, journal.Entry(Kind.FORKED, run.step, None, by.get_username(), detail))
     if plan.change is not None:
         store.write_change(run, plan.workflow.state, plan.change, since, next_step=run.step, step="")
-    inheriting.decisions_until(origin, plan.at, run)
+    inheriting.decisions_until(origin, plan.at, run, plan.workflow)
     if source != "leave":
         act = controls.hold if source == "hold" else controls.cancel
         act(origin.pk, by=by, reason=f"forked as …{run.short_id}" + (f": {reason}" if reason else ""))

@@ -19,6 +19,7 @@ from workflows import state as states
 LABEL_KEY = re.compile(r"[\w.-]{1,60}")
 LABEL_LIMIT = 30
 REASON_LIMIT = 2000  # characters
+FORK_KEY = "fork:"  # what a fork's own key begins with
 
 
 class InputInvalid(Exception):
@@ -80,9 +81,9 @@ def start(
     return run, True
 
 
-def write_first(run: Run, workflow: Workflow[Any], change: states.Change) -> packing.Since:
+def write_first(run: Run, workflow: Workflow[Any], change: states.Change, *, visit: int = 0) -> packing.Since:
     """Write the checkpoint that the run's history begins with; what the next one is packed with."""
-    start, since = places.Start(), packing.Since()
+    start, since = places.Start(visit=visit), packing.Since()
     packed = packing.pack(run.pk, workflow.state, start, change, since, next_step=run.step, step=start.step, keyframe=True)
     store.write(run.pk, packed)
     return since
@@ -135,5 +136,5 @@ def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _check_key(key: str | None) -> None:
-    if key is not None and (not key or len(key) > 200 or "\0" in key):
-        raise InputInvalid({"idempotency_key": "text of 1 to 200 characters was expected"})
+    if key is not None and (not key or len(key) > 200 or "\0" in key or key.startswith(FORK_KEY)):
+        raise InputInvalid({"idempotency_key": f"text of 1 to 200 characters, not beginning with {FORK_KEY!r}, was expected"})

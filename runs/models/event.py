@@ -36,6 +36,12 @@ class Kind(models.TextChoices):
     ENDED = "ended"
 
 
+# Who decided what, and how it ended: never pruned.
+LASTING = frozenset(
+    {Kind.DECIDED, Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.GATE_WITHDRAWN, Kind.ESCALATED, Kind.FORKED, Kind.ENDED}
+)
+
+
 class Event(models.Model):
     """A fact of a run's life that is no checkpoint. Written by ``runs.services.journal`` alone, never changed."""
 
