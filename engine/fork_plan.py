@@ -209,7 +209,7 @@ def _why_not(origin: Run, at: Checkpoint, step: Step, visits: list[list[int]]) -
         return "it was done in branches, which are sent out anew" if _done_in_branches(origin, at, step) else ""
     if _may_have_happened(origin, at, names):
         return "it may have happened, or has, without a result that could be taken"
-    if any(name in (origin.reuse or {}) for name in names):
+    if any(name in (origin.reuse or {}).get("visits", {}) for name in names):
         return "the run has not come to its own recorded result yet; fork the run that it came from"
     rows = Checkpoint.objects.filter(run=origin, seq__in=[visit[-1] for visit in visits])
     if rows.filter(next_step=HERE).exists():

@@ -1,5 +1,6 @@
 """Taking an effect's recorded result in a fork, instead of doing it again."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from checkpoints import blob, current, packing, store
@@ -10,6 +11,7 @@ from engine.context import RunCtx
 from engine.insisting import insist
 from runs import bell
 from runs.clock import Now
+from runs.models import Run
 from runs.places import arrival
 from runs.services import moves
 from workflows import Replace, Workflow, codec
@@ -25,13 +27,28 @@ LIMIT = "reuse"  # what a run is held at whose recorded result cannot be taken; 
 
 def name_of(run: Claimed, step: Step) -> str:
     """The name under which recorded results of the effect are kept, which may be one that it had; empty: there are none."""
-    return next((name for name in (step.name, *step.was) if name in (run.reuse or {})), "")
+    if not run.reuse or run.reuse.get("execute") == run.visit:
+        return ""
+    return next((name for name in (step.name, *step.was) if name in run.reuse["visits"]), "")
+
+
+def plan(visits: Mapping[str, list[list[int]]], *, execute: int | None = None) -> dict[str, Any] | None:
+    """``Run.reuse``: what is still to be taken, and the visit in which the effect is done instead. None: nothing is left."""
+    left = {name: found for name, found in visits.items() if found}
+    return {"visits": left, **({"execute": execute} if execute is not None else {})} if left else None
+
+
+def released(run: Run, step: Step) -> dict[str, Any] | None:
+    """``Run.reuse`` after a person let the held run execute this visit; later ones may still be taken."""
+    visits = (run.reuse or {}).get("visits", {})
+    names = {name: found[1:] if name in (step.name, *step.was) else found for name, found in visits.items()}
+    return plan(names, execute=run.visit)
 
 
 def take(stretch: "Stretch", step: Step, ctx: RunCtx) -> bool:
     """The effect's boundary with the origin's result; the run is held where the effect would see something else now."""
     run = stretch.run
-    seqs = run.reuse[name_of(run, step)][0]
+    seqs = run.reuse["visits"][name_of(run, step)][0]
     again = "Releasing the run executes it; cancel the run where that must not be."
     try:
         before = current.at(run.forked_from, stretch.workflow.state, seqs[0] - 1)  # type: ignore[arg-type] # a fork has one
@@ -97,8 +114,8 @@ def _commit(stretch: "Stretch", step: Step, change: states.Change, target: str, 
         )
         store.write(run.id, packed)
         name = name_of(run, step)
-        left = {**run.reuse, name: run.reuse[name][1:]}
-        fields = {**arrival(row, target), "reuse": {name: visits for name, visits in left.items() if visits} or None}
+        visits = run.reuse["visits"]
+        fields = {**arrival(row, target), "reuse": plan({**visits, name: visits[name][1:]})}
         ctx.outcome = "done"
         moves.move(row, "put_back", **fields, available_at=Now())
         bell.ring_on_commit(run.id)

@@ -248,11 +248,7 @@ def _raised(run: Run) -> dict[str, Any]:
     if not run.limit:
         return {}
     if run.limit == reusing.LIMIT:
-        step = registry.version(run.workflow, run.version).find(run.step)
-        left = {**(run.reuse or {})}
-        for name in (step.name, *step.was):  # this visit is executed; later ones may still be taken
-            left[name] = left.get(name, [])[1:]
-        return {"reuse": {name: visits for name, visits in left.items() if visits} or None}
+        return {"reuse": reusing.released(run, registry.version(run.workflow, run.version).find(run.step))}
     workflow = registry.version(run.workflow, run.version)
     if run.limit == "max_steps":
         farthest = run.branches.filter(fan_out=run.fan_out_id).aggregate(most=Max("visit"))["most"] if run.fan_out_id else None

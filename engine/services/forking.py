@@ -6,7 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from checkpoints import store, verifying
-from engine import fork_plan, inheriting
+from engine import fork_plan, inheriting, reusing
 from engine.services import controls
 from engine.services.starting import InputInvalid, check_reason, deadline_of, write_first
 from runs import bell
@@ -59,7 +59,7 @@ def _fork(
         workflow=plan.workflow.name, version=plan.workflow.version, step=plan.step, visit=plan.visit,
         steps_allowed=plan.visit - 1 + plan.workflow.max_steps, input=origin.input, labels=origin.labels,
         idempotency_key=own_key, created_by=by, starters=sorted({*origin.starters, by.pk}), forked_from=origin,
-        forked_at_seq=plan.at.seq, reuse=plan.visits or None, deadline_at=deadline_of(plan.workflow),
+        forked_at_seq=plan.at.seq, reuse=reusing.plan(plan.visits), deadline_at=deadline_of(plan.workflow),
     )  # fmt: skip
     first = states.Change(plan.found.state, plan.found.values, {}, {})
     since = write_first(run, plan.workflow, first, visit=plan.visit - 1)
