@@ -327,6 +327,7 @@ def test_a_state_is_searched_opened_and_its_secret_revealed(sign_in, stack):
     dialog.get_by_role("button", name="Reveal account").click()
     expect(dialog.locator(".revealed")).to_have_text("DE02 1203 0000 0000 2020 51")
     dialog.get_by_role("button", name="Close").click()
+    expect(dialog.locator(".revealed")).to_have_count(0)
     assert "DE02" not in carol.content()
     expect(carol.locator("#journal")).to_contain_text("looked at the secret")
     panel.get_by_role("link", name="Compare").click()

@@ -45,6 +45,13 @@ function runMoved() {
   dialog.addEventListener("toggle", ({ newState }) => { if (newState === "closed") runMoved(); }, { once: true });
 }
 
+// Nor are they replaced by what was asked for before the dialog was opened.
+document.addEventListener("htmx:before:swap", (event) => {
+  if (event.target.id !== "run-controls" || !event.target.querySelector(":popover-open")) return;
+  event.preventDefault();
+  runMoved();
+});
+
 // Gates and signals come and go while the status stays: in a fan-out, or while the run is held.
 const MOVES_CONTROLS = /data-kind="(gate_opened|gate_reopened|gate_withdrawn|decided|signal|slept|branch|fan_out|note)"/;
 let moving = null;
