@@ -14,7 +14,10 @@ from runs import hot
 from workflows import codec
 
 LARGE = 4096  # bytes of JSON from which a value is stored apart
-PIECE = 32 * 1024  # bytes of JSON (of a text: characters) after which a piece ends; where pieces end depends on what is before
+PIECE = (
+    16 * 1024
+)  # bytes of JSON of a list's or an object's items after which a piece ends; the last one grows, and is stored anew
+TEXT = 128 * 1024  # characters of a text's piece
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _cut(value: Any) -> list[bytes] | None:
     if isinstance(value, str):
         if len(value) < LARGE:
             return None
-        return [codec.dumps(value[at : at + PIECE]) for at in range(0, len(value), PIECE)]
+        return [codec.dumps(value[at : at + TEXT]) for at in range(0, len(value), TEXT)]
     if not isinstance(value, (list, dict)) or not value:
         return None
     if isinstance(value, list):

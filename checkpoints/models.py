@@ -108,7 +108,8 @@ class Content(models.Model):
     """A piece of a large value, stored once however often the run's history has it (checkpoints/contents.py)."""
 
     pk = models.CompositePrimaryKey("run_id", "hash")
-    run = models.ForeignKey(Run, models.CASCADE, related_name="contents", db_index=False)
+    # without a constraint: it would be checked for every piece, and the checkpoint that names it has one
+    run = models.ForeignKey(Run, models.CASCADE, related_name="contents", db_index=False, db_constraint=False)
     hash = models.BinaryField(max_length=32)
     data = models.BinaryField()
 

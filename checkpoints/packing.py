@@ -18,7 +18,7 @@ from workflows import codec
 from workflows.masking import Sealed, is_empty, secret_fields
 from workflows.state import Change, State
 
-KEYFRAME_EVERY = 64  # checkpoints; bounds the rows that any state is read from
+KEYFRAME_EVERY = 32  # checkpoints; bounds the rows that any state is read from
 OUTGROWN = 4  # times the last keyframe's size, in deltas since: bounds the bytes that any state is read from
 SMALL = 4096  # bytes of deltas that are never worth a keyframe
 HERE = ""  # ``next_step`` of a checkpoint in the middle of a step: nothing can begin there
@@ -60,7 +60,7 @@ def pack(
 ) -> Packed:  # fmt: skip
     """Pack what was changed (None: nothing, and the state was not read) as the checkpoint of ``step``.
 
-    A keyframe is added when asked for, after 64 deltas, when these outgrow the last one, and where the state comes to a new
+    A keyframe is added when asked for, after 32 deltas, when these outgrow the last one, and where the state comes to a new
     schema version. ``next_step``: where the run goes on after it.
     """
     secret, pieces = secret_fields(kind), dict[str, bytes]()
@@ -124,8 +124,13 @@ def _record(
     return packed, size + len(packed)
 
 
+_PLAIN = {"set", "append", "patch"}  # of a record without large or secret values, which most are
+
+
 def read(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A record as a delta whose large values are Parts and whose secret ones are Sealed. Raises ValueError, TypeError."""
+    if record.keys() <= _PLAIN and all(type(part) is dict for part in record.values()):
+        return {how: record.get(how) or {} for how in ("set", "append", "patch")}
     delta: dict[str, dict[str, Any]] = {how: dict(record.get(how) or {}) for how in ("set", "append", "patch")}
     for how in ("set", "append"):
         delta[how] |= {name: Parts.of(stored) for name, stored in (record.get(f"{how}_parts") or {}).items()}

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('pk', models.CompositePrimaryKey('run_id', 'hash', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('hash', models.BinaryField(max_length=32)),
                 ('data', models.BinaryField()),
-                ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='contents', to='runs.run')),
+                ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='contents', to='runs.run')),
             ],
         ),
         # Packed by us already, as deltas are.
