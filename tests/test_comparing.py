@@ -18,7 +18,7 @@ def operations(old: Any, new: Any) -> list[dict[str, Any]]:
 
 
 @given(old=JSON, new=JSON)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_applying_the_patch_makes_the_one_of_the_other(old, new):
     """As another implementation of RFC 6902 applies it."""
     for a, b in (

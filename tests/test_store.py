@@ -60,7 +60,7 @@ def history(make_run: Callable[..., Run]) -> Callable[..., Any]:
 
 
 @given(old=JSON, new=JSON)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_edit_makes_of_the_old_value_exactly_the_new_one(old, new):
     for before, after in (
         (old, new),
