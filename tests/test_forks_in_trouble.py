@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from pydantic import BaseModel, model_validator
 
 from approvals.models import Gate
-from checkpoints import contents, current, pruning, revealing, sealing, store, verifying
+from checkpoints import contents, current, pruning, sealing, store, verifying
 from checkpoints.models import Checkpoint, DataKey
 from engine import insisting, pausing
 from engine.portable import importing
@@ -133,12 +133,12 @@ def test_an_older_approval_does_not_stand_in_for_ones_own(flow, make_run, carry,
     assert (found.status, found.step, calls) == ("waiting", "boss", [])
 
 
-def test_an_approval_under_another_policy_does_not_hold_in_another_version(flow, make_run, carry, fork, answer):
+def test_an_approval_under_another_policy_does_not_hold_in_another_version(flow, carry, fork, answer, people):
     for version, approvers in (("1", ["group:finance"]), ("2", ["user:erin"])):
         own = flow(version=version)
         own.gate(policy=Policy(approvers=approvers))(_boss)
         own.effect(approved_by="_boss")(_pay)
-    run, _ = starting.start(workflow="t-own", input={"amount": 400}, by=answer_user(answer))
+    run, _ = starting.start(workflow="t-own", input={"amount": 400}, by=people.alice)
     Run.objects.filter(pk=run.pk).update(version="1")
     run = carry(run)
     answer(Gate.objects.get(run=run), "bob", "approve")
@@ -146,12 +146,6 @@ def test_an_approval_under_another_policy_does_not_hold_in_another_version(flow,
     calls.clear()
     found = carry(fork(run, Checkpoint.objects.get(run=run, step="_boss").seq, version="2", effects="execute"))
     assert (found.status, calls) == ("waiting", [])
-
-
-def answer_user(_: Any) -> Any:
-    from django.contrib.auth.models import User
-
-    return User.objects.get(username="alice")
 
 
 def _boss(state: Any) -> Proposal:
@@ -458,7 +452,6 @@ def test_a_revealed_secret_is_not_kept_for_its_idempotency_key(make_run, worker,
         answer = client.post(path, '{"field": "token"}', content_type="application/json", headers={"Idempotency-Key": "k"})
         assert answer.json()["value"] == "tok-9f8e7d6c5b4a" and not StoredAnswer.objects.exists()
     assert Event.objects.filter(run=run, kind="note").count() == 2
-    assert revealing.REASON_LIMIT
 
 
 def test_what_stands_beside_a_secret_is_none():
