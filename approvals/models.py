@@ -104,9 +104,8 @@ class Gate(models.Model):
     on_reject = models.CharField(max_length=200, default="end")
     on_respond = models.CharField(max_length=200, default="", blank=True)
     goto = models.CharField(max_length=200, default="", blank=True)
-    carried_from = models.ForeignKey(
-        "self", models.SET_NULL, null=True, related_name="+"
-    )  # in a fork: the gate that was decided
+    # In a fork: the gate that was decided.
+    carried_from = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+")
     merges = models.BooleanField(default=True)  # approved fields are set in the state; an Ask merges nothing
     outcome_verdict = models.CharField(max_length=20, choices=Verdict, default="", blank=True)
     outcome_by = models.CharField(max_length=200, default="", blank=True)

@@ -40,7 +40,6 @@ class Loaded:
 
     seq: int
     schema_version: int
-    next_step: str
     values: dict[str, Any]
     since: Since
 
@@ -153,7 +152,7 @@ def _replayed(run_id: uuid.UUID, rows: list[Row], seq: int) -> Loaded:
             since.add(size)
         deltas.append((row.seq, found))
     last = rows[-1]
-    return Loaded(last.seq, last.columns["schema_version"], last.columns["next_step"], folded(run_id, deltas), since)
+    return Loaded(last.seq, last.columns["schema_version"], folded(run_id, deltas), since)
 
 
 Deltas = Iterable[tuple[int, Mapping[str, Mapping[str, Any]]]]

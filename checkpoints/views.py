@@ -79,7 +79,6 @@ def _checkpoint(request: HttpRequest, run: Run, seq: int) -> dict[str, Any]:
         "changes": changes[: showing.FEW],
         "more": total - showing.FEW,
         "saw": [] if seen is None or before is None else _saw(run, before, seen),
-        "returned": tree.of_state(found["returned"]),
         "before": before,
         "after": around.filter(seq__gt=row.seq).order_by("seq").first(),
         "may_administer": may(request.user, "administer"),

@@ -13,9 +13,9 @@ from approvals.models import Gate, GateStatus
 from engine import boundary
 from engine.boundary import Used
 from engine.claim import Claimed
-from runs import poke
+from runs import lineage, poke
 from runs.models import Branch as BranchRow
-from runs.models import Run, Signal
+from runs.models import Signal
 from runs.moves import BranchStatus
 from workflows import Branch, Ctx, Decision, codec, masking
 from workflows.context import checked_level, checked_saved, checked_usage
@@ -78,10 +78,9 @@ class RunCtx(Ctx):
 
     def _joined(self) -> Q:
         """The run's own, or where it is a fork that begins at the join: those of the run in which they were sent."""
-        found, origin, until = Q(run_id=self._run.id), self._run.forked_from, Run.objects.get(pk=self._run.id).forked_at_seq
-        while origin is not None:
-            found |= Q(run_id=origin, fan_out__seq__lte=until)
-            origin, until = Run.objects.values_list("forked_from", "forked_at_seq").get(pk=origin)
+        found = Q(run_id=self._run.id)
+        for one in lineage.above(self._run.id) if self._run.forked_from else ():
+            found |= Q(run_id=one.forked_from, fan_out__seq__lte=one.at_seq) if one.forked_from else Q()
         return found
 
     @cached_property

@@ -15,7 +15,7 @@ from workflows import Workflow, codec, masking, registry
 from workflows import state as states
 from workflows.keys import visit_key
 from workflows.masking import Sealed
-from workflows.steps import Gate, Step
+from workflows.steps import Step
 
 REUSE, EXECUTE = MODES = ("reuse", "execute")
 Modes = str | Mapping[str, str]
@@ -259,10 +259,6 @@ def in_short(plan: Plan) -> dict[str, Any]:
 
 def _short(value: Any) -> Any:
     return value if len(codec.dumps(value)) <= 200 else f"{type(value).__name__} of {len(codec.dumps(value))} bytes"
-
-
-def gates_ahead(plan: Plan) -> list[Step]:
-    return [one.step for one in plan.ahead if isinstance(one.step, Gate)]
 
 
 def key_of(origin: Run, by: Any, key: str, *asked: Any) -> str:

@@ -1,18 +1,17 @@
 """What a fork takes over from the run that it came from: the decisions made before it began, and identical approvals after."""
 
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.services.deciding import counts
-from approvals.services.opening import Question, proposal_hash
+from approvals.services.opening import Question, proposal_hash, proposal_of
 from checkpoints import store
 from checkpoints.models import Checkpoint
 from engine import boundary, endings
 from engine.context import RunCtx
 from engine.insisting import insist
-from runs import bell
+from runs import bell, lineage
 from runs.clock import Now
 from runs.models import Kind, Run, new_id
 from runs.places import arrival
@@ -51,9 +50,8 @@ def _holds(gate: Gate, origin: Run, fork: Run, workflow: Workflow[Any]) -> bool:
 
 
 def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
-    if gate.outcome_verdict not in AGREED or gate.allow_self:
-        return True
-    return not gate.decisions.filter(by__in=starters, voided_at=None, verdict__in=AGREED).exists()
+    """Whether an approval was not given by somebody who may not approve the fork."""
+    return gate.allow_self or not gate.decisions.filter(by__in=starters, voided_at=None, verdict__in=AGREED).exists()
 
 
 def find(run: Any, question: Question) -> Gate | None:
@@ -61,9 +59,9 @@ def find(run: Any, question: Question) -> Gate | None:
 
     The latest decision on that proposal has to agree, and each approval counts once.
     """
-    ancestors = _ancestors(run.forked_from)
-    if not ancestors:
+    if run.forked_from is None:
         return None
+    ancestors = {one.forked_from for one in lineage.above(run.id) if one.forked_from is not None}
     starters = Run.objects.values_list("starters", flat=True).get(pk=run.id)
     used = set(Gate.objects.filter(run=run.id).values_list("carried_from", flat=True))
     gates = Gate.objects.filter(run__in=ancestors, branch=None, step=run.step, key=question.key, kind=GateKind.APPROVAL)
@@ -80,27 +78,12 @@ def find(run: Any, question: Question) -> Gate | None:
     return None
 
 
-def _ancestors(run_id: uuid.UUID | None) -> list[uuid.UUID]:
-    found: list[uuid.UUID] = []
-    while run_id is not None and run_id not in found:
-        found.append(run_id)
-        run_id = Run.objects.values_list("forked_from", flat=True).get(pk=run_id)
-    return found
-
-
 def _is_same(gate: Gate, question: Question) -> bool:
     """Whether the gate's proposal, as it was before anybody edited it, and its policy are the question's."""
     action = gate.action
     if action is not None and "proposed" in action:
         action = {**{name: value for name, value in action.items() if name != "proposed"}, "args": action["proposed"]}
-    then = {"title": gate.title, "summary": gate.summary, "action": action, "context": gate.context, "verdicts": gate.verdicts}
-    now = {
-        "title": question.title,
-        "summary": question.summary,
-        "action": question.action,
-        "context": dict(question.context or {}),
-        "verdicts": list(question.verdicts),
-    }
+    then, now = {**proposal_of(gate), "action": action}, proposal_of(question)
     return gate.policy == dict(question.policy) and proposal_hash(gate.step, then) == proposal_hash(gate.step, now)
 
 

@@ -2,19 +2,19 @@
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from runs import hot, reading
 from runs.models import Event, Kind, Run
 
 LIMIT = 200
 
-_ROOT = """
+_ABOVE = """
 WITH RECURSIVE above AS (
-    SELECT id, forked_from_id FROM runs_run WHERE id = %(run)s
-    UNION SELECT run.id, run.forked_from_id FROM runs_run AS run JOIN above ON run.id = above.forked_from_id
+    SELECT id, forked_from_id, forked_at_seq FROM runs_run WHERE id = %(run)s
+    UNION SELECT run.id, run.forked_from_id, run.forked_at_seq FROM runs_run AS run JOIN above ON run.id = above.forked_from_id
 )
-SELECT id FROM above WHERE forked_from_id IS NULL
+SELECT id, forked_from_id, forked_at_seq FROM above
 """
 _FAMILY = """
 WITH RECURSIVE below AS (
@@ -34,9 +34,22 @@ class Relative:
     forks: list["Relative"] = field(default_factory=list)
 
 
+class Above(NamedTuple):
+    """A run, and where it was forked from; both are None of the one that the first fork came from."""
+
+    id: uuid.UUID
+    forked_from: uuid.UUID | None
+    at_seq: int | None
+
+
+def above(run_id: uuid.UUID) -> list[Above]:
+    """The run and every run that it came from, in no order."""
+    return [Above(*row) for row in hot.rows(_ABOVE, {"run": run_id})]
+
+
 def page(run: Run, *, after: uuid.UUID | None = None, limit: int = LIMIT) -> tuple[uuid.UUID, list[Relative], uuid.UUID | None]:
     """The root, up to ``limit`` of the family in the order in which they were made, and where the next page begins."""
-    root = hot.one(_ROOT, {"run": run.pk})[0]
+    root = next(one.id for one in above(run.pk) if one.forked_from is None)
     rows = hot.rows(_FAMILY, {"root": root, "after": after or uuid.UUID(int=0), "limit": limit + 1})
     ids = [row[0] for row in rows[:limit]]
     runs = Run.objects.for_list().in_bulk(ids)

@@ -1,12 +1,13 @@
 """Updates are joined, validated and stored as strict JSON."""
 
+import uuid
 from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
-from checkpoints import blob
-from workflows import Add, Append, Merge, Replace, Secret, State, codec, delta, masking
+from checkpoints import blob, packing, store
+from workflows import Add, Append, Merge, Replace, Secret, State, codec, masking
 from workflows import state as states
 
 
@@ -107,9 +108,9 @@ def test_bytes_that_pack_did_not_make_are_refused():
 def test_replay_makes_the_state_again():
     state: State = Full.parse({})
     values = states.plain(state)
-    replayed = dict(values)
-    for number in range(50):
+    stored = [(0, packing.read({"set": values}))]
+    for number in range(1, 51):
         done = states.apply(state, values, {"n": number, "log": [str(number)], "total": 1})
         state, values = done.state, done.values
-        replayed = delta.replay(replayed, codec.loads(codec.dumps(done.delta)))
-    assert replayed == values
+        stored.append((number, packing.read(codec.loads(codec.dumps(done.delta)))))
+    assert store.folded(uuid.uuid4(), stored) == values

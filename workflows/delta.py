@@ -37,16 +37,6 @@ def edit(old: Any, new: Any) -> Edit | None:
     return None
 
 
-def replay(values: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
-    """The values after ``delta``. Raises KeyError, TypeError or ValueError for one that does not fit them."""
-    after = {**values, **delta.get("set", {})}
-    for name, items in delta.get("append", {}).items():
-        after[name] = [*after[name], *items]
-    for name, found in delta.get("patch", {}).items():
-        after[name] = edited(after[name], found)
-    return after
-
-
 def edited(value: Any, found: Mapping[str, Any]) -> Any:
     """``value`` with one edit. Raises KeyError, TypeError or ValueError where it does not fit."""
     if isinstance(value, dict):

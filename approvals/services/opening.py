@@ -49,10 +49,18 @@ def proposal_hash(step: str, proposal: Mapping[str, Any]) -> str:
 
 def rehash(gate: Gate) -> str:
     """The hash of the gate's proposal as it stands."""
-    return proposal_hash(gate.step, {name: getattr(gate, name) for name in _PROPOSAL})
+    return proposal_hash(gate.step, proposal_of(gate))
 
 
-_PROPOSAL = ("title", "summary", "action", "context", "verdicts")
+def proposal_of(asked: Question | Gate) -> dict[str, Any]:
+    """What is proposed, as plain JSON: ``{title, summary, action, context, verdicts}``."""
+    return {
+        "title": asked.title,
+        "summary": asked.summary,
+        "action": asked.action,
+        "context": dict(asked.context or {}),
+        "verdicts": list(asked.verdicts),
+    }
 
 
 def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:
@@ -62,13 +70,7 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
     groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
     if not _anybody(users, groups, run, policy["allow_self"]):
         groups.append(ADMIN)
-    proposal = {
-        "title": question.title,
-        "summary": question.summary,
-        "action": question.action,
-        "context": dict(question.context or {}),
-        "verdicts": list(question.verdicts),
-    }
+    proposal = proposal_of(question)
     gate = Gate.objects.create(
         run=run,
         branch=branch,
