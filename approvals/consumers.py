@@ -5,9 +5,11 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from approvals.models import Gate
-from approvals.reading import gate_as_json
+from approvals.reading import for_json, gate_as_json
 from runs.live import hub
 from runs.sockets import Tail
+
+NEWS = ("status", "version", "level", "due_at", "claim", "delegations", "undo_until")
 
 
 class GateTail(Tail):
@@ -26,7 +28,7 @@ class GateTail(Tail):
         """Whoever a policy names has an inbox, whatever their role."""
 
     async def _send(self, gate: dict[str, Any]) -> None:
-        mark = (gate["status"], gate["version"], len(gate["decisions"]), gate["level"], gate["due_at"])
+        mark = {name: gate[name] for name in NEWS} | {"votes": [(one["id"], one["voided"]) for one in gate["decisions"]]}
         if self.sent.get(gate["id"]) == mark:
             return
         self.sent[gate["id"]] = mark
@@ -34,6 +36,6 @@ class GateTail(Tail):
 
     @database_sync_to_async
     def _read(self, run_id: str | None) -> list[dict[str, Any]]:
-        gates = Gate.objects.visible_to(self.scope["user"]).select_related("run").prefetch_related("decisions")
+        gates = for_json(Gate.objects.visible_to(self.scope["user"]))
         gates = gates.open().order_by("-opened_at")[:200] if run_id is None else gates.filter(run_id=run_id)
         return [gate_as_json(gate) for gate in gates]

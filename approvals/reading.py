@@ -2,13 +2,23 @@
 
 from typing import Any
 
-from approvals.models import Gate, GateKind
-from approvals.services.deciding import votes
+from django.db.models import Prefetch
+
+from approvals.models import Decision, Delegation, Gate, GateKind, GateQuerySet, Risk
+from approvals.models.gate import CLAIM_LASTS
+from approvals.services.tallying import tally
 from workflows import masking, registry
 
 
+def for_json(gates: GateQuerySet) -> GateQuerySet:
+    """With all that ``gate_as_json`` reads."""
+    decisions = Prefetch("decisions", Decision.objects.select_related("holder"))
+    passed_on = Prefetch("delegations", Delegation.objects.filter(ended_at=None).select_related("holder", "receiver"))
+    return gates.select_related("run", "branch", "claimed_by").prefetch_related(decisions, passed_on)
+
+
 def gate_as_json(gate: Gate) -> dict[str, Any]:
-    """The gate in full. Its decisions should be prefetched for a list. Secret context values are masked."""
+    """The gate in full, of ``for_json``. Secret context values are masked."""
     schema = registry.schema(gate.run.workflow, gate.run.version)
     decided = bool(gate.outcome_verdict)
     return {
@@ -28,9 +38,17 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "opened_at": gate.opened_at.isoformat(),
         "due_at": gate.due_at.isoformat() if gate.due_at else None,
         "level": gate.level,
+        "remind_at": _iso(gate.remind_at),
+        "risk": Risk(gate.risk).name.lower(),
+        "claim": _claim(gate),
+        "delegations": [
+            {"holder": one.holder.get_username(), "to": one.receiver.get_username(), "at": one.at.isoformat()}
+            for one in gate.delegations.all()
+        ],
+        "undo_until": ((gate.branch or gate.run).pause or {}).get("until") if _awaits(gate) else None,
         "policy": gate.policy,
         "approvers": {"users": gate.approver_users, "groups": gate.approver_groups},
-        "quorum": {"needed": gate.quorum, "got": votes(gate)},
+        **_votes(gate),
         "version": gate.version,
         "proposal_hash": gate.proposal_hash,
         "decisions": [decision_as_json(decision) for decision in gate.decisions.all()],
@@ -49,7 +67,34 @@ def decision_as_json(decision: Any) -> dict[str, Any]:
         "channel": decision.channel,
         "comment": decision.comment,
         "args": decision.args,
+        "acting_for": decision.acts_for or None,
+        "bypass": decision.bypass,
         "voided": decision.voided_at is not None,
+    }
+
+
+def _claim(gate: Gate) -> dict[str, Any] | None:
+    """Who has said that they are on it; after a quarter of an hour that counts no more."""
+    if gate.claimed_by is None or gate.claimed_at is None:
+        return None
+    until = gate.claimed_at + CLAIM_LASTS
+    return {"by": gate.claimed_by.get_username(), "at": gate.claimed_at.isoformat(), "until": until.isoformat()}
+
+
+def _awaits(gate: Gate) -> bool:
+    """Whether its decision is still to be carried out."""
+    row = gate.branch or gate.run
+    return bool(gate.outcome_verdict) and row.is_decided and (row.step, row.visit) == (gate.step, gate.visit)
+
+
+def _votes(gate: Gate) -> dict[str, Any]:
+    """The count; ``quorum`` has what is needed and given in all, ``votes`` by group, and the rejections."""
+    votes = tally(gate)
+    groups = {name: {"needed": needed, "got": got} for name, (needed, got) in votes.groups.items()}
+    rejections = {"needed": gate.veto, "got": votes.vetoes}
+    return {
+        "quorum": {"needed": votes.needed, "got": votes.got},
+        "votes": {"groups": groups, "rejections": rejections},
     }
 
 

@@ -1,4 +1,4 @@
-"""Why a decision is not taken."""
+"""Why a decision, or another act at a gate, is not taken."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from approvals.models import Gate
 
 
 class Refused(Exception):
-    """A decision that was not taken. ``gate`` is the gate as it now is."""
+    """An act that was not taken. ``gate`` is the gate as it now is."""
 
     def __init__(self, gate: Gate, text: str) -> None:
         self.gate = gate
@@ -25,8 +25,20 @@ class AlreadyVoted(Refused):
     """This person's vote is in already."""
 
 
+class AlreadyClaimed(Refused):
+    """Somebody else is on it."""
+
+
+class TooLate(Refused):
+    """The decision can be taken back no more: what follows it has begun."""
+
+
 class NotYours(Refused):
     """The policy does not name this person."""
+
+
+class NotConfirmed(Refused):
+    """A gate of high risk wants the password once more."""
 
 
 class InvalidDecision(Exception):

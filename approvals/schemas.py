@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from approvals.models import GateKind, GateStatus, Verdict
 from runs.schemas import Strict
@@ -14,6 +14,25 @@ from runs.schemas import Strict
 class Quorum(Schema):
     needed: int
     got: int
+
+
+class Votes(Schema):
+    """By group, where the quorum is one by group; and the rejections, so many of which end it."""
+
+    groups: dict[str, Quorum]
+    rejections: Quorum
+
+
+class Claim(Schema):
+    by: str
+    at: datetime
+    until: datetime
+
+
+class DelegationOut(Schema):
+    holder: str
+    to: str
+    at: datetime
 
 
 class ActionOut(Schema):
@@ -27,6 +46,8 @@ class ActionOut(Schema):
 
 
 class DecisionOut(Schema):
+    """``acting_for``: in whose place, where the right was passed on or its holder is away."""
+
     id: int
     verdict: Verdict
     by: str
@@ -34,6 +55,8 @@ class DecisionOut(Schema):
     channel: str
     comment: str
     args: dict[str, Any] | None
+    acting_for: str | None
+    bypass: bool
     voided: bool
 
 
@@ -65,9 +88,15 @@ class GateOut(Schema):
     opened_at: datetime
     due_at: datetime | None
     level: int
+    remind_at: datetime | None
+    risk: str
+    claim: Claim | None
+    delegations: list[DelegationOut]
+    undo_until: datetime | None
     policy: dict[str, Any]
     approvers: Approvers
     quorum: Quorum
+    votes: Votes
     version: int
     proposal_hash: str
     decisions: list[DecisionOut]
@@ -97,3 +126,42 @@ class DecisionIn(Strict):
     comment: str = ""
     version: int
     proposal_hash: str
+    password: str | None = Field(None, description="Where the policy wants it once more (high risk)")
+
+
+class BypassIn(Strict):
+    verdict: Verdict
+    reason: str
+    version: int | None = None
+    proposal_hash: str | None = None
+    password: str | None = Field(None, description="Where the policy wants it once more (high risk)")
+
+
+class ClaimIn(Strict):
+    take_over: bool = Field(False, description="From somebody who is on it already")
+
+
+class DelegateIn(Strict):
+    to: str = Field(description="A user name")
+
+
+class SnoozeIn(Strict):
+    until: AwareDatetime
+
+
+class CommentIn(Strict):
+    text: str
+
+
+class AbsenceIn(Strict):
+    deputy: str
+    starts: AwareDatetime
+    ends: AwareDatetime
+
+
+class AbsenceOut(Schema):
+    id: int
+    user: str
+    deputy: str
+    starts: datetime
+    ends: datetime

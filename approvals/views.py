@@ -7,10 +7,12 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
+from approvals import rights
 from approvals.consequences import consequences
 from approvals.models import Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision, NotYours, Refused
-from approvals.services.deciding import closed_in_words, decide, votes
+from approvals.services.deciding import closed_in_words, decide
+from approvals.services.tallying import tally
 from checkpoints import current, store
 from runs.schema_form import SchemaForm, form_for
 from runs.views import whole_number
@@ -92,9 +94,9 @@ def _page(
         "shown": masking.masked(schema, gate.context),
         "branch": gate.branch,
         "decisions": gate.decisions.all(),
-        "votes": votes(gate),
+        "votes": tally(gate),
         "decidable": decidable,
-        "why_not": "" if decidable or not gate.is_open else gate.why_not(request.user) or "Your vote is in.",
+        "why_not": "" if decidable or not gate.is_open else rights.standing(gate, request.user).why_not,
         "closed": "" if gate.is_open else closed_in_words(gate),
         "consequences": consequences(gate),
         "refused": refused,

@@ -89,7 +89,7 @@ class BranchStretch(Stretch):
         return endings.fail(self.run, Failure("Cancelled", text, "", retryable=False), ctx)
 
     def _one_step(self) -> bool:
-        if self.run.step == "end" and not self.run.awaits_signal:  # it slept, or waited, last
+        if self.run.step == "end" and not self.run.awaits_signal and not self.run.is_decided:  # it slept, or waited, last
             return self._finish(None, RunCtx(self.run))
         return super()._one_step()
 

@@ -89,6 +89,11 @@ class Claimed:
         return self.pause is not None and self.pause["kind"] == "signal"
 
     @property
+    def is_decided(self) -> bool:
+        """Whether its gates are decided, and that is still to be carried out (engine/decided.py)."""
+        return self.pause is not None and self.pause["kind"] == "decided"
+
+    @property
     def key(self) -> str:
         """The idempotency key of the visit."""
         return visit_key(self.id, self.began_as, self.visit, self.part.name if self.part else "")

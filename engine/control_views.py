@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import format_html
 
+from approvals import rights
 from engine import undo_plan
 from engine.services import controls, signals, starting
 from engine.views import seen
@@ -96,10 +97,8 @@ def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: in
 
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
-    gates = [
-        (gate, gate.why_not(request.user))
-        for gate in run.gates.open().select_related("run", "branch").order_by("opened_at", "ordinal")[:GATES]
-    ]
+    open_ones = run.gates.open().select_related("run", "branch").prefetch_related("decisions")
+    gates = [(gate, rights.standing(gate, request.user).why_not) for gate in open_ones.order_by("opened_at", "ordinal")[:GATES]]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)
     steps = [] if run.is_final or run.rolls_back or run.requested or run.is_copy else _steps(run)

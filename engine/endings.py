@@ -50,7 +50,8 @@ def failed_attempt(
     ctx.outcome = "failed"
     with boundary.fenced(run) as row:
         now = database_now()
-        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), "pause": None, **spend(row, ctx)}
+        fields: dict[str, Any] = {"available_at": now + timedelta(seconds=delay), **spend(row, ctx)}
+        fields["pause"] = run.pause if run.is_decided else None  # what was decided is still to be carried out
         fields |= {"doubt_at": run.doubt_at, "doubt_reason": run.doubt_reason}  # as it was settled before this attempt
         if doubtful:
             fields |= {"doubt_at": now, "doubt_reason": f"{failed.type}: {failed.message}"[:2000]}

@@ -1,6 +1,6 @@
 """What a gate step, or an Ask, puts before people."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from approvals.services.opening import Question
@@ -8,8 +8,9 @@ from engine.attempt import call
 from engine.context import RunCtx
 from workflows import Ask, Proposal, Replace, State, codec, masking
 from workflows.attempts import Failure
+from workflows.policy import Policy
 from workflows.state import Change, StateInvalid, apply
-from workflows.steps import Gate
+from workflows.steps import Gate, Step
 
 
 def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, forced: bool) -> Question | Failure | None:
@@ -23,6 +24,27 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
     proposal = call(gate.function, (state, ctx), gate.timeout, gate)
     if isinstance(proposal, Failure):
         return proposal
+    policy = resolved(gate.policy, state, ctx, gate)
+    return policy if isinstance(policy, Failure) else asked(gate, proposal, policy.as_json(), state, values, ctx)
+
+
+def resolved(policy: Policy, state: State, ctx: RunCtx, step: Step) -> Policy | Failure:
+    """The policy with its approvers, which may be a function of the state."""
+    if not callable(policy.approvers):
+        return policy
+    named = call(policy.approvers, (state, ctx), step.timeout, step)
+    if isinstance(named, Failure):
+        return named
+    try:
+        return policy.resolved(named)
+    except ValueError as error:
+        return Failure("BadPolicy", str(error), "", retryable=False)
+
+
+def asked(
+    gate: Gate, proposal: Any, policy: Mapping[str, Any], state: State, values: dict[str, Any], ctx: RunCtx
+) -> Question | Failure:  # fmt: skip
+    """The question that this proposal puts at the gate."""
     if not isinstance(proposal, Proposal):
         text = f"gate {gate.name!r} returned {type(proposal).__name__}; a Proposal was expected"
         return Failure("BadReturn", text, "", retryable=False)
@@ -31,7 +53,7 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         _check_fits(shown["action"], state, values)
         return Question(
             key=gate.name,
-            policy=gate.policy.as_json(),
+            policy=policy,
             verdicts=gate.verdicts,
             on_reject=gate.on_reject,
             on_respond=gate.on_respond or "",
@@ -41,7 +63,7 @@ def question(gate: Gate, state: State, values: dict[str, Any], ctx: RunCtx, *, f
         return Failure("BadProposal", str(error), "", retryable=False)
 
 
-def questions(asks: Sequence[Ask], change: Change, steps: Container[str]) -> list[Question]:
+def questions(asks: Sequence[Ask], change: Change, steps: Container[str], ctx: RunCtx, step: Step) -> list[Question]:
     """The questions of a step's Asks, each under a key of its own. Raises StateInvalid; LookupError for where they lead."""
     kind, secrets = type(change.state), masking.secret_texts(type(change.state), change.values)
     taken: set[str] = set()
@@ -52,10 +74,13 @@ def questions(asks: Sequence[Ask], change: Change, steps: Container[str]) -> lis
             raise StateInvalid({"key": f"two Asks have the key {key!r}"})
         taken.add(key)
         _check_targets(ask, key, steps)
+        policy = resolved(ask.policy, change.state, ctx, step)
+        if isinstance(policy, Failure):
+            raise StateInvalid({f"policy of Ask {key!r}": f"{policy.type}: {policy.message}"})
         found.append(
             Question(
                 key=key,
-                policy=ask.policy.as_json(),
+                policy=policy.as_json(),
                 verdicts=ask.verdicts,
                 on_reject=ask.on_reject,
                 on_respond=ask.on_respond or "",

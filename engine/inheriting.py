@@ -1,10 +1,10 @@
 """What a fork takes over from the run that it came from: the decisions made before it began, and identical approvals after."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
-from approvals.services.deciding import counts
+from approvals.models import AGREED, Decision, Gate, GateKind, GateStatus
+from approvals.services import policies
 from approvals.services.opening import Question, proposal_hash, proposal_of
 from checkpoints import store
 from checkpoints.models import Checkpoint
@@ -22,8 +22,6 @@ from workflows.steps import Gate as GateStep
 
 if TYPE_CHECKING:
     from engine.stretch import Stretch
-
-AGREED = (Verdict.APPROVE, Verdict.EDIT)
 
 
 def decisions_until(origin: Run, at: Checkpoint, fork: Run, workflow: Workflow[Any]) -> None:
@@ -46,7 +44,14 @@ def _holds(gate: Gate, origin: Run, fork: Run, workflow: Workflow[Any]) -> bool:
     step = workflow.steps.get(gate.step)
     if gate.outcome_verdict not in AGREED or not isinstance(step, GateStep):
         return True
-    return origin.imported_at is None and gate.policy == step.policy.as_json() and _may_take(gate, fork.starters)
+    same = gate.policy == _policy(fork.workflow, gate.key, step.policy.as_json(), gate)
+    return origin.imported_at is None and same and _may_take(gate, fork.starters)
+
+
+def _policy(workflow: str, key: str, policy: Mapping[str, Any], gate: Gate) -> Mapping[str, Any]:
+    """The policy under which the gate would open now; where a function names the approvers, with those that it named then."""
+    found = policies.effective(workflow, key, policy)
+    return found if found["approvers"] is not None else {**found, "approvers": gate.policy["approvers"]}
 
 
 def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
@@ -66,25 +71,33 @@ def find(run: Any, question: Question) -> Gate | None:
     used = set(Gate.objects.filter(run=run.id).values_list("carried_from", flat=True))
     gates = Gate.objects.filter(run__in=ancestors, branch=None, step=run.step, key=question.key, kind=GateKind.APPROVAL)
     decided = gates.filter(status=GateStatus.DECIDED).order_by("-final_at").prefetch_related("decisions")
-    same = [gate for gate in decided if _is_same(gate, question)]
+    policy = policies.effective(run.workflow, question.key, question.policy)
+    same = [gate for gate in decided if gate.policy == policy and _is_same(gate, question)]
     if not same or same[0].outcome_verdict not in AGREED:
         return None
     for gate in same:
-        votes = [one for one in gate.decisions.all() if counts(one)]
+        votes = [one for one in gate.decisions.all() if one.agrees]
         by_people = bool(votes) and all(one.by_id is not None for one in votes)
-        agreed = gate.outcome_verdict in AGREED and by_people and _may_take(gate, starters)
+        agreed = gate.outcome_verdict in AGREED and by_people and _may_take(gate, starters) and not _clashes(gate, votes, run)
         if agreed and (gate.carried_from_id or gate.pk) not in used:
             return gate
     return None
 
 
+def _clashes(gate: Gate, votes: list[Decision], run: Any) -> bool:
+    """Whether one of its approvers has approved a gate of this run too that wants different people."""
+    agreed = Decision.objects.standing().filter(gate__run=run.id, by__in=[vote.by_id for vote in votes], verdict__in=AGREED)
+    others = agreed.values_list("gate__key", "gate__distinct_from")
+    return any(key in gate.distinct_from or gate.key in distinct_from for key, distinct_from in others)
+
+
 def _is_same(gate: Gate, question: Question) -> bool:
-    """Whether the gate's proposal, as it was before anybody edited it, and its policy are the question's."""
+    """Whether the gate's proposal, as it was before anybody edited it, is the question's."""
     action = gate.action
     if action is not None and "proposed" in action:
         action = {**{name: value for name, value in action.items() if name != "proposed"}, "args": action["proposed"]}
     then, now = {**proposal_of(gate), "action": action}, proposal_of(question)
-    return gate.policy == dict(question.policy) and proposal_hash(gate.step, then) == proposal_hash(gate.step, now)
+    return proposal_hash(gate.step, then) == proposal_hash(gate.step, now)
 
 
 @insist
@@ -125,5 +138,6 @@ def _copy(gate: Gate, run: Run, *, visit: int) -> Gate:
 
 
 def _copied(decision: Decision, gate: Gate) -> Decision:
-    fields = ("verdict", "by_id", "by_name", "channel", "comment", "args", "version", "proposal_hash", "at")
+    fields = ("verdict", "by_id", "by_name", "holder_id", "groups", "bypass", "channel", "comment", "args", "replaced",
+              "version", "proposal_hash", "at")  # fmt: skip
     return Decision(gate=gate, **{name: getattr(decision, name) for name in fields})

@@ -17,6 +17,7 @@ from engine import (
     attempt,
     boundary,
     claim,
+    decided,
     doubt,
     effects,
     endings,
@@ -88,6 +89,8 @@ class Stretch:
 
     def _may_start(self) -> bool:
         """Whether the next step may start here and now."""
+        if self.run.is_decided:
+            return True
         unstarted = self.run.started_at is None and self.run.step != "end"
         if self.run.requested or unstarted or self._is_at_breakpoint():
             return self._stop_before_step()
@@ -136,6 +139,8 @@ class Stretch:
         return endings.hold(self.run, reason, limit=limit)
 
     def _one_step(self) -> bool:
+        if self.run.is_decided:
+            return decided.carry_out(self)
         if self.run.fan_out is not None:
             return fanning.join(self)
         if self.run.step == "end":
@@ -222,7 +227,8 @@ class Stretch:
         self.forced_gate = ""
         if question is None:
             return self.commit(Result(), ctx)
-        agreed = None if is_forced or self.run.forked_from is None else inheriting.find(self.run, question)
+        asks = is_forced or self.run.forked_from is None or gate.revalidate is not None
+        agreed = None if asks else inheriting.find(self.run, question)
         if agreed is not None:
             return inheriting.carry(self, agreed, ctx)
         return self.wait([question], None, ctx)
@@ -249,7 +255,7 @@ class Stretch:
         try:
             target = self.target(result.goto)
             change = states.apply(self.state, self.values, result.updates)
-            asked = gates.questions(result.asks, change, self.steps) if result.asks else []
+            asked = gates.questions(result.asks, change, self.steps, ctx, self.steps[self.run.step]) if result.asks else []
             fanning.check(self.workflow, result.fan_out)
             ctx.hide(masking.secret_texts(type(change.state), change.values))
         except (states.StateInvalid, LookupError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
-from approvals.models import Gate
+from approvals.models import Gate, GateQuerySet
 from approvals.services import clock
 from checkpoints import pruning
 from engine.claim import DUE, UNDO_DUE
@@ -123,8 +123,8 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One look at everything."""
-        parts = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
-        for part in (*parts, self.keep_house, self.alive):
+        first = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
+        for part in (*first, self.remind, self.keep_house, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -133,8 +133,15 @@ class Sweeper:
                 log.exception("a part of the sweep failed; the others go on")
 
     def fire_gates(self) -> int:
-        candidates = Gate.objects.due().exclude(pk__in=self.failed_gates.ids()).order_by("due_at")
-        return self._each(candidates.values_list("pk", flat=True)[:BATCH], clock.expire, self.failed_gates)
+        return self._gates(Gate.objects.due().order_by("due_at"), clock.expire)
+
+    def remind(self) -> int:
+        """Gates that are still open some time before their deadline, or kept open after it."""
+        return self._gates(Gate.objects.to_remind().order_by("remind_at"), clock.remind)
+
+    def _gates(self, candidates: GateQuerySet, act: Callable[[uuid.UUID], bool]) -> int:
+        found = candidates.exclude(pk__in=self.failed_gates.ids()).values_list("pk", flat=True)
+        return self._each(found[:BATCH], act, self.failed_gates)
 
     def take_over(self) -> int:
         if _one(_FRESH_START) < SETTLE_AFTER_START:

@@ -16,15 +16,16 @@ from ninja.security import HttpBearer
 from ninja.security.apikey import APIKeyCookie
 
 import approvals.api
+import approvals.people_api
 import checkpoints.api
 import engine.api
 import engine.fork_api
 import runs.api
 from approvals import refusals
-from approvals.reading import gate_as_json
+from approvals.services import policies
 from checkpoints import key_history, revealing, store
 from engine.services import starting, workflow_holds
-from holdfast import VERSION
+from holdfast import VERSION, batch_api
 from holdfast.models import ApiToken
 from holdfast.problems import problem
 from runs import access, filters, pages, reading
@@ -78,8 +79,16 @@ api = NinjaAPI(
     parser=StrictJson(),
     description="Durable agent runs, their journals and their approval gates. Errors are RFC 9457 problem documents.",
 )
-for router in (runs.api.router, engine.api.router, engine.fork_api.router, checkpoints.api.router, approvals.api.router):
+for router in (
+    runs.api.router,
+    engine.api.router,
+    engine.fork_api.router,
+    checkpoints.api.router,
+    approvals.api.router,
+    approvals.people_api.router,
+):
     api.add_router("", router)
+batch_api.add_to(api)
 
 
 class Me(Schema):
@@ -102,13 +111,12 @@ def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
             log.error("%s %s: %s", request.method, request.path, raised)
             return problem(status, kind, title, "Nothing was changed that was not acknowledged. Try again in a moment.")
         if isinstance(raised, refusals.Refused):
-            raised.gate.refresh_from_db()
-            more["gate"] = gate_as_json(raised.gate)
+            more["gate"] = approvals.api.shown(raised.gate.pk)
         if isinstance(raised, (MoveRefused, starting.KeyTaken)):
             more["run"] = reading.run_as_json(raised.run)
         if isinstance(raised, store.HistoryBroken):
             more |= {"run_id": str(raised.run_id), "seq": raised.seq}
-        if isinstance(raised, (refusals.InvalidDecision, starting.InputInvalid)):
+        if isinstance(raised, (refusals.InvalidDecision, starting.InputInvalid, policies.PolicyInvalid)):
             more["errors"] = raised.errors
         return problem(status, kind, title, str(raised), **more)
 
@@ -118,7 +126,11 @@ def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
 _map(refusals.GateClosed, 409, "gate-closed", "The gate is closed")
 _map(refusals.GateChanged, 409, "gate-changed", "The proposal has changed")
 _map(refusals.AlreadyVoted, 409, "already-voted", "You have voted")
+_map(refusals.AlreadyClaimed, 409, "already-claimed", "Somebody is on it")
+_map(refusals.TooLate, 409, "too-late", "It cannot be taken back")
 _map(refusals.NotYours, 403, "not-yours", "Not your decision")
+_map(refusals.NotConfirmed, 403, "not-confirmed", "Your password is wanted")
+_map(policies.PolicyInvalid, 422, "invalid-policy", "The policy is refused")
 _map(refusals.InvalidDecision, 422, "invalid-decision", "The decision is refused")
 _map(starting.InputInvalid, 422, "invalid-state", "The input is refused")
 _map(starting.KeyTaken, 409, "key-taken", "The key belongs to another input")

@@ -39,6 +39,7 @@ HOLDFAST_APPS = _words("HOLDFAST_APPS")
 HOLDFAST_DEMO = os.environ.get("HOLDFAST_DEMO") == "1"
 HOLDFAST_MAX_BODY = _number("HOLDFAST_MAX_BODY", 5 * 1024 * 1024)  # bytes
 HOLDFAST_GRACE = _number("HOLDFAST_GRACE", 1)  # seconds a step may go on after SIGTERM
+HOLDFAST_UNDO = _number("HOLDFAST_UNDO", 5)  # seconds for which a page's decision can be taken back
 HOLDFAST_STRETCH = 30.0  # seconds a worker stays with one run while others are due
 HOLDFAST_ROLE = os.environ.get("HOLDFAST_ROLE", "")  # "web" in the web process, which pools its connections
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from approvals.models import Gate
+from approvals.rights import standing
 from checkpoints import store, verifying
 from checkpoints.models import Checkpoint
 from engine.services import controls, forking
@@ -187,7 +188,10 @@ def test_nobody_approves_their_own_request_by_way_of_a_fork(make_gate, answer, f
         found = run_to_end(fork(run, seq, effects="execute"))  # by carol, who has approved
         asked = Gate.objects.get(run=found, status="open")
         assert (found.status, found.step, flows.calls) == ("waiting", "boss", [])
-        assert "forked from" in asked.why_not(people.alice) and "You started this run" in asked.why_not(people.carol)
+        assert (
+            "forked from" in standing(asked, people.alice).why_not
+            and "You started this run" in standing(asked, people.carol).why_not
+        )
         assert set(Gate.objects.decidable_by(people.bob)) >= {asked}
         assert asked not in Gate.objects.decidable_by(people.alice)
 

@@ -5,6 +5,7 @@ from workflows.answers import Ask, End, FanOut, Goto, Happened, NotHappened, Par
 from workflows.context import Branch, Ctx, Decision
 from workflows.definition import Workflow
 from workflows.errors import Ambiguous, Permanent, RegistrationError, Transient
+from workflows.hours import WorkingHours
 from workflows.masking import Secret
 from workflows.policy import Policy, escalate
 from workflows.retry import Retry
@@ -43,5 +44,6 @@ __all__ = [
     "Unknown",
     "Wait",
     "Workflow",
+    "WorkingHours",
     "escalate",
 ]

@@ -229,6 +229,9 @@ class Workflow(Generic[S]):
             for name in step.needs or ():
                 if name not in self.state.model_fields:
                     raise self.error(step.name, f"needs={name!r} is no field of {self.state.__name__}")
+            for name in step.policy.distinct_from if isinstance(step, Gate) else ():
+                if not isinstance(self.steps.get(name), Gate):
+                    raise self.error(step.name, f"distinct_from={name!r} is no gate of this workflow")
             if step.approved_by is not None and not isinstance(self.steps.get(step.approved_by), Gate):
                 raise self.error(step.name, f"approved_by={step.approved_by!r} is no gate of this workflow")
 

@@ -1,14 +1,19 @@
 """Who may decide a gate, by when, and what happens otherwise."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workflows.durations import Duration, seconds
+from workflows.hours import WorkingHours
 
 TIMEOUTS = ("reject", "approve", "fail", "keep")
+RISKS = ("low", "normal", "high")
+WORDED = ("approve", "edit", "reject")  # verdicts of which a policy may want a comment
+GROUPS = 8  # groups at most that may have a quorum each
 _APPROVER = re.compile(r"(user|group|role):([\w.@+-]+(?: [\w.@+-]+)*)")
+Approvers = Sequence[str] | Callable[..., Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -31,47 +36,118 @@ def escalate(approvers: Sequence[str], *, timeout: Duration, then: str | Escalat
 
 @dataclass(frozen=True)
 class Policy:
-    """Who decides: ``user:name``, ``group:name`` or ``role:name``. With nobody named, admins decide.
+    """Who decides: ``user:name``, ``group:name`` or ``role:name``, or a function of the state that returns such names.
+    With nobody named, admins decide.
 
-    ``quorum`` different people must approve; one rejection ends it. ``allow_self=False`` bars whoever started the run.
-    After ``timeout`` happens ``on_timeout``: ``reject``, ``approve``, ``fail``, ``keep`` (goes on waiting), or
-    ``escalate(…)``. ``remind`` are times before the deadline.
+    ``quorum`` different people must approve, or so many of each group: ``{"group:finance": 1, "group:legal": 2}``, where one
+    person counts for one group. ``veto`` rejections end it. ``allow_self=False`` bars whoever started the run;
+    ``distinct_from`` names gates whose approvers may not approve this one too. ``comment`` names the verdicts (approve, edit,
+    reject) that need words. ``risk`` orders the inbox; at ``high`` the password is asked for again, unless
+    ``reauthenticate`` says otherwise. ``allow_bypass=False`` keeps admins from deciding alone.
+
+    After ``timeout`` happens ``on_timeout``: ``reject``, ``approve``, ``fail``, ``keep`` (goes on waiting, and reminds once
+    per timeout), or ``escalate(…)``. ``remind`` are times before the deadline of each level. With ``hours`` the clock runs in
+    working hours only. ``name``: by which an admin may override it (default: the gate's). Raises ValueError.
     """
 
-    approvers: Sequence[str] = ()
-    quorum: int = 1
+    approvers: Approvers = ()
+    quorum: int | Mapping[str, int] = 1
     allow_self: bool = True
     timeout: Duration | None = None
     on_timeout: str | Escalation = "reject"
     remind: Sequence[Duration] = field(default_factory=tuple)
+    name: str = ""
+    veto: int = 1
+    distinct_from: Sequence[str] = ()
+    comment: Sequence[str] = ()
+    risk: str = "normal"
+    reauthenticate: bool | None = None
+    allow_bypass: bool = True
+    hours: WorkingHours | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.approvers, str):
-            raise ValueError(f"approvers={self.approvers!r}: a list was expected, such as [{self.approvers!r}]")
-        _check_approvers(self.approvers)
+        for name in ("approvers", "distinct_from", "comment", "remind"):
+            if isinstance(value := getattr(self, name), str):
+                raise ValueError(f"{name}={value!r}: a list was expected, such as [{value!r}]")
         _check_timeout(self.on_timeout)
-        if isinstance(self.quorum, bool) or not isinstance(self.quorum, int) or self.quorum < 1:
-            raise ValueError(f"quorum={self.quorum!r}: a whole number from 1 was expected")
-        users = {name for name in self.approvers if name.startswith("user:")}
-        if self.approvers and len(users) == len(self.approvers) < self.quorum:
-            raise ValueError(f"quorum={self.quorum} can never be met by {len(users)} approver(s)")
+        _check_count("veto", self.veto)
+        if not callable(self.approvers):
+            _check_approvers(self.approvers)
+            self._check_quorum(self.approvers)
         if self.timeout is not None and seconds(self.timeout) == 0:
             raise ValueError("timeout=0 would end the gate before anyone sees it")
         if self.timeout is None and not isinstance(self.on_timeout, str):
             raise ValueError("on_timeout=escalate(…) needs a timeout")
+        if not set(self.comment) <= set(WORDED):
+            raise ValueError(f"comment={list(self.comment)!r}: a list of {', '.join(WORDED)} was expected")
+        if self.risk not in RISKS:
+            raise ValueError(f"risk={self.risk!r}: one of {', '.join(RISKS)} was expected")
+        if self.hours is not None and not isinstance(self.hours, WorkingHours):
+            raise ValueError(f"hours={self.hours!r}: WorkingHours(…) was expected")
+        if not isinstance(self.name, str) or len(self.name) > 200:
+            raise ValueError(f"name={self.name!r}: a text of at most 200 characters was expected")
         for duration in self.remind:
             seconds(duration)
 
+    @property
+    def needed(self) -> int:
+        """How many different people must approve."""
+        return self.quorum if isinstance(self.quorum, int) else sum(self.quorum.values())
+
+    def resolved(self, approvers: Any) -> "Policy":
+        """The policy with what its function of the state has returned. Raises ValueError."""
+        if isinstance(approvers, (str, Mapping)) or not isinstance(approvers, Sequence):
+            raise ValueError(f"approvers returned {approvers!r}; a list such as ['group:finance'] was expected")
+        return replace(self, approvers=tuple(approvers))
+
     def as_json(self) -> dict[str, Any]:
-        """The policy as a gate keeps it: plain JSON, durations in seconds."""
+        """The policy as a gate keeps it: plain JSON, durations in seconds; approvers that a function names are None."""
         return {
-            "approvers": list(self.approvers),
-            "quorum": self.quorum,
+            "name": self.name,
+            "approvers": None if callable(self.approvers) else list(self.approvers),
+            "quorum": self.quorum if isinstance(self.quorum, int) else dict(self.quorum),
+            "veto": self.veto,
             "allow_self": self.allow_self,
+            "distinct_from": list(self.distinct_from),
+            "comment": list(self.comment),
+            "risk": self.risk,
+            "reauthenticate": self.risk == "high" if self.reauthenticate is None else self.reauthenticate,
+            "allow_bypass": self.allow_bypass,
             "timeout": None if self.timeout is None else seconds(self.timeout),
             "on_timeout": _timeout_as_json(self.on_timeout),
-            "remind": [seconds(duration) for duration in self.remind],
+            "remind": sorted((seconds(duration) for duration in self.remind), reverse=True),
+            "hours": None if self.hours is None else self.hours.as_json(),
         }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> "Policy":
+        """The policy that ``as_json`` was called on; what is left out has its default. Raises ValueError, TypeError."""
+        known = dict(given)
+        if known.get("approvers") is None:
+            known["approvers"] = _named_by_the_workflow
+        if known.get("hours") is not None:
+            known["hours"] = WorkingHours.from_json(known["hours"])
+        if "on_timeout" in known:
+            known["on_timeout"] = _timeout_from_json(known["on_timeout"])
+        return cls(**known)
+
+    def _check_quorum(self, approvers: Sequence[str]) -> None:
+        if isinstance(self.quorum, Mapping):
+            for name, count in self.quorum.items():
+                _check_count(f"quorum of {name!r}", count)
+                if name not in approvers or str(name).startswith("user:"):
+                    raise ValueError(f"quorum names {name!r}, which is no group or role among the approvers")
+            if not 1 <= len(self.quorum) <= GROUPS:
+                raise ValueError(f"quorum={dict(self.quorum)!r}: 1 to {GROUPS} groups were expected")
+            return
+        _check_count("quorum", self.quorum)
+        users = {name for name in approvers if name.startswith("user:")}
+        if approvers and len(users) == len(approvers) < self.quorum:
+            raise ValueError(f"quorum={self.quorum} can never be met by {len(users)} approver(s)")
+
+
+def _named_by_the_workflow(state: Any) -> Sequence[str]:
+    raise AssertionError("the workflow's own function names the approvers")
 
 
 def _timeout_as_json(choice: str | Escalation) -> str | dict[str, Any]:
@@ -82,6 +158,17 @@ def _timeout_as_json(choice: str | Escalation) -> str | dict[str, Any]:
         "timeout": seconds(choice.timeout),
         "then": _timeout_as_json(choice.then),
     }
+
+
+def _timeout_from_json(choice: Any) -> Any:
+    if not isinstance(choice, Mapping):
+        return choice
+    return escalate(choice["escalate"], timeout=choice["timeout"], then=_timeout_from_json(choice["then"]))
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise ValueError(f"{name}={value!r}: a whole number from 1 was expected")
 
 
 def _check_approvers(approvers: Sequence[str]) -> None:

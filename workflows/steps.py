@@ -85,8 +85,6 @@ def build(kind: type[Step], name: str, function: Callable[..., Any], where: str,
         check_verdicts(options["verdicts"])
         if "respond" in options["verdicts"] and not options.get("on_respond"):
             raise ValueError("the verdict 'respond' needs on_respond=…, the step that reads the words")
-    if options.get("revalidate"):
-        raise ValueError("revalidate is not built yet, and is not ignored in silence; leave it out")
     for key in ("confirm", "check_first"):
         if options.get(key) and options.get("verify") is None:
             raise ValueError(f"{key}=True needs verify=…, which is what it asks")
@@ -97,6 +95,8 @@ def build(kind: type[Step], name: str, function: Callable[..., Any], where: str,
     for key in ("verify", "compensate", "when", "revalidate"):
         if options.get(key) is not None:
             _takes(options[key], key, most)
+    if callable(approvers := getattr(options.get("policy"), "approvers", None)):
+        _takes(approvers, "approvers", 2)
     return kind(name=name, function=function, where=where, **options)
 
 

@@ -1,53 +1,99 @@
-"""What a policy does when nobody has decided in time."""
+"""What a policy does when nobody has decided in time, or not yet."""
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 
 from approvals.models import Gate
-from approvals.services.deciding import decide
+from approvals.services import timing
+from approvals.services.deciding import decide, lock
+from approvals.services.opening import split
 from runs.clock import database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
+
+NOBODY_DID = "Nobody decided in time."
 
 
 @transaction.atomic
 def expire(gate_id: uuid.UUID) -> bool:
     """Apply the gate's timeout choice. False: it is not due, or not open any more; nothing was done."""
-    run = moves.lock(Gate.objects.values_list("run_id", flat=True).get(pk=gate_id))
-    gate = Gate.objects.select_for_update(no_key=True).get(pk=gate_id)
-    if not gate.is_open or gate.due_at is None or gate.due_at > database_now():
+    run, gate = lock(gate_id)
+    now = database_now()
+    if not gate.is_open or gate.due_at is None or gate.due_at > now:
         return False
     choice = gate.on_timeout
     if isinstance(choice, dict):
-        _escalate(run, gate, choice)
+        _escalate(run, gate, choice, now)
     elif choice == "keep":
-        gate.due_at = None
-        gate.save(update_fields=["due_at"])
-        detail = {"gate": str(gate.id), "title": gate.title, "overdue": True}
-        journal.record(run.pk, journal.Entry(Kind.REMINDED, gate.step, None, "policy", detail))
-        moves.poke_on_commit(run)
+        _keep(run, gate, now)
     else:
-        if choice not in gate.verdicts:  # the policy may do what it says, whether or not people have that button
-            gate.verdicts = [*gate.verdicts, choice]
-            Gate.objects.filter(pk=gate.pk).update(verdicts=gate.verdicts)
-        comment = "Nobody decided in time."
-        decide(gate.pk, by=None, verdict=choice, version=None, proposal_hash=None, comment=comment, channel="policy")
+        decide(gate.pk, by=None, verdict=choice, version=None, proposal_hash=None, comment=NOBODY_DID, channel="policy")
     return True
 
 
-def _escalate(run: Run, gate: Gate, choice: dict[str, object]) -> None:
-    """Add approvers (none is removed) and start the next level's clock."""
-    added = [str(name) for name in choice["escalate"]]  # type: ignore[attr-defined]
-    users = [name.removeprefix("user:") for name in added if name.startswith("user:")]
-    groups = [name.partition(":")[2] for name in added if not name.startswith("user:")]
-    gate.approver_users = sorted({*gate.approver_users, *users})
-    gate.approver_groups = sorted({*gate.approver_groups, *groups})
-    gate.level += 1
-    gate.due_at = database_now() + timedelta(seconds=float(str(choice["timeout"])))
-    gate.on_timeout = choice["then"]
-    gate.save(update_fields=["approver_users", "approver_groups", "level", "due_at", "on_timeout"])
-    detail = {"gate": str(gate.id), "title": gate.title, "to": added, "due_at": gate.due_at.isoformat()}
-    journal.record(run.pk, journal.Entry(Kind.ESCALATED, gate.step, None, "policy", detail))
+@transaction.atomic
+def remind(gate_id: uuid.UUID) -> bool:
+    """Say that the gate is still open. False: it is not to be reminded of, or not open any more; nothing was done.
+
+    Reminders that are due together (after an outage, say) are one.
+    """
+    run, gate = lock(gate_id)
+    now = database_now()
+    if not gate.is_open or gate.remind_at is None or gate.remind_at > now:
+        return False
+    if gate.due_at is not None and gate.due_at <= now:  # its timeout says more
+        _save(gate, timing.coming([]))
+        return False
+    coming = [at for at in gate.reminders if at > now]
+    again = timing.coming(coming)
+    if gate.due_at is None and not coming and gate.policy["timeout"]:  # kept open: once per timeout
+        again = timing.coming([timing.after(gate.policy, now, gate.policy["timeout"])])
+    _save(gate, again)
+    _tell(run, gate, Kind.REMINDED, {"due_at": gate.due_at.isoformat() if gate.due_at else None, **_overdue(gate)})
+    return True
+
+
+def _keep(run: Run, gate: Gate, now: Any) -> None:
+    """It goes on waiting, and reminds from now on."""
+    again = timing.coming([timing.after(gate.policy, now, gate.policy["timeout"])] if gate.policy["timeout"] else [])
+    _save(gate, {"due_at": None, **again})
+    _tell(run, gate, Kind.REMINDED, _overdue(gate))
+
+
+def _overdue(gate: Gate) -> dict[str, bool]:
+    return {"overdue": True} if gate.due_at is None else {}
+
+
+def _escalate(run: Run, gate: Gate, choice: dict[str, Any], now: Any) -> None:
+    """Add approvers (none is removed) and start the next level's clock, at the end of the one before."""
+    users, groups = split(choice["escalate"])
+    before = gate.due_at
+    assert before is not None
+    started = timing.clock(gate.policy, before, float(choice["timeout"]))
+    if started["due_at"] <= now + timedelta(seconds=1):  # nobody swept for that long: people get their time all the same
+        started = timing.clock(gate.policy, now, float(choice["timeout"]))
+    fields = {
+        "approver_users": sorted({*gate.approver_users, *users}),
+        "approver_groups": sorted({*gate.approver_groups, *groups}),
+        "level": gate.level + 1,
+        "on_timeout": choice["then"],
+        **started,
+    }
+    _save(gate, fields)
+    detail = {"to": choice["escalate"], "due_at": started["due_at"].isoformat(), "level": fields["level"]}
+    _tell(run, gate, Kind.ESCALATED, detail)
+
+
+def _save(gate: Gate, fields: dict[str, Any]) -> None:
+    vars(gate).update(fields)
+    gate.save(update_fields=list(fields))
+
+
+def _tell(run: Run, gate: Gate, kind: Kind, detail: dict[str, Any]) -> None:
+    branch = {"branch": gate.branch.index} if gate.branch else {}
+    about = {"gate": str(gate.id), "title": gate.title, **detail, **branch}
+    journal.record(run.pk, journal.Entry(kind, gate.step, None, "policy", about))
     moves.poke_on_commit(run)

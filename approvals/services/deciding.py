@@ -1,22 +1,26 @@
-"""The one function that decides a gate. Every door (page, API, timeout) goes through it."""
+"""The one function that decides a gate. Every door (page, API, batch, bypass, timeout) goes through it."""
 
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-import jsonschema
+from django.conf import settings
 from django.db import transaction
 
-from approvals.models import Decision, Gate, GateStatus, Verdict
-from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotYours
-from approvals.services import outcome
+from approvals import rights
+from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotConfirmed, NotYours
+from approvals.services import checking, outcome, tallying
 from approvals.services.opening import rehash
+from runs.access import require
+from runs.clock import Now
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
 from workflows import masking, registry
 
-COMMENT_LIMIT = 10_000  # characters
+PAGE = "page"  # the channel whose decisions can be taken back for a moment
 
 
 @transaction.atomic
@@ -30,31 +34,28 @@ def decide(
     args: Mapping[str, Any] | None = None,
     comment: str = "",
     channel: str,
+    confirmed: bool = False,
 ) -> Decision:
     """Take one answer; when it settles the gate, merge the approved action and queue the run, all in one commit.
 
     ``by`` is a user, or None for the policy, which needs no version and no hash. ``version`` and ``proposal_hash`` are
-    what the decider saw. Raises Refused (the current gate inside) or InvalidDecision; then nothing is written.
+    what the decider saw; ``confirmed``: they have just given their password. Raises Refused (the current gate inside) or
+    InvalidDecision; then nothing is written.
     """
-    run = moves.lock(Gate.objects.values_list("run_id", flat=True).get(pk=gate_id))
-    gate = Gate.objects.select_for_update(no_key=True).get(pk=gate_id)
-    gate.run = run
-    if by is not None and (why := gate.why_not(by)):
-        raise NotYours(gate, why)
-    if not gate.is_open:
-        when = f" at {gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
-        raise GateClosed(gate, f"Somebody was first: {closed_in_words(gate)}{when}.")
-    if by is not None and (gate.version, gate.proposal_hash) != (version, proposal_hash):
-        raise GateChanged(gate, "The proposal has changed since you saw it. Read it again, then decide.")
-    valid = list(gate.decisions.filter(voided_at=None))
-    if by is not None and any(decision.by_id == by.pk for decision in valid):
-        raise AlreadyVoted(gate, "Your vote is in already.")
-    _check(gate, verdict, args, comment)
+    run, gate = lock(gate_id)
+    right = None if by is None else _right(gate, by)
+    _require_open(gate)
+    if by is not None:
+        _require_seen(gate, version, proposal_hash)
+        _require_confirmed(gate, confirmed)
+    checking.check(gate, verdict, args, comment, of_policy=by is None)
     decision = Decision.objects.create(
         gate=gate,
         verdict=verdict,
         by=by,
         by_name=by.get_username() if by is not None else "policy",
+        holder=right.holder if right else None,
+        groups=list(right.groups) if right else [],
         channel=channel,
         comment=comment,
         args=None if args is None else dict(args),
@@ -63,9 +64,57 @@ def decide(
     )
     if verdict == Verdict.EDIT:
         _change_action(gate, decision)
-        valid = []
-    _settle(run, gate, decision, got=sum(counts(one) for one in [*valid, decision]))
+    _settle(run, gate, decision)
     return decision
+
+
+@transaction.atomic
+def bypass(
+    gate_id: uuid.UUID,
+    *,
+    by: Any,
+    verdict: str,
+    reason: str,
+    version: int | None = None,
+    proposal_hash: str | None = None,
+    channel: str,
+    confirmed: bool = False,
+) -> Decision:
+    """An admin decides alone, past the approvers and the quorum, unless the policy forbids it. Not their own run, though.
+
+    Raises NotPermitted, Refused, InvalidDecision.
+    """
+    require(by, "administer")
+    run, gate = lock(gate_id)
+    if gate.kind != GateKind.APPROVAL or not gate.policy.get("allow_bypass", True):
+        raise NotYours(gate, "The policy of this gate does not let anybody past it, admins neither.")
+    if not gate.allow_self and by.pk in run.starters:
+        raise NotYours(gate, "You started this run; its policy wants somebody else to decide, and a bypass is no way around.")
+    _require_open(gate)
+    if version is not None or proposal_hash is not None:
+        _require_seen(gate, version, proposal_hash)
+    _require_confirmed(gate, confirmed)
+    if not reason.strip():
+        raise InvalidDecision({"reason": "say why nobody whom the policy names can decide"})
+    if verdict == Verdict.EDIT:
+        raise InvalidDecision({"verdict": "a bypass approves or rejects what is proposed; it cannot change it"})
+    checking.check(gate, verdict, None, reason)
+    now_void = gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)
+    now_void.update(voided_at=Now())
+    decision = Decision.objects.create(
+        gate=gate, verdict=verdict, by=by, by_name=by.get_username(), holder=by, bypass=True, channel=channel, comment=reason,
+        version=gate.version, proposal_hash=gate.proposal_hash,
+    )  # fmt: skip
+    _settle(run, gate, decision)
+    return decision
+
+
+def lock(gate_id: uuid.UUID) -> tuple[Run, Gate]:
+    """The gate's run, then the gate, each under its lock. Raises Gate.DoesNotExist."""
+    run = moves.lock(Gate.objects.values_list("run_id", flat=True).get(pk=gate_id))
+    gate = Gate.objects.select_for_update(no_key=True).get(pk=gate_id)
+    gate.run = run
+    return run, gate
 
 
 def closed_in_words(gate: Gate) -> str:
@@ -75,67 +124,51 @@ def closed_in_words(gate: Gate) -> str:
     return f"{gate.outcome_by} {VERDICTS.get(gate.outcome_verdict, gate.outcome_verdict)}"
 
 
-def counts(decision: Decision) -> bool:
-    """Whether the decision counts towards the quorum."""
-    return decision.voided_at is None and decision.verdict in (Verdict.APPROVE, Verdict.EDIT)
+def _right(gate: Gate, by: Any) -> rights.Right:
+    """Raises NotYours; AlreadyVoted where the gate is still open."""
+    found = rights.standing(gate, by)
+    if found.right is not None:
+        return found.right
+    if found.voted:
+        _require_open(gate)
+        raise AlreadyVoted(gate, "Your vote is in already.")
+    raise NotYours(gate, found.why_not)
 
 
-def votes(gate: Gate) -> int:
-    """How many count towards the quorum; from the prefetched decisions where a list has them."""
-    return sum(counts(decision) for decision in gate.decisions.all())
+def _require_open(gate: Gate) -> None:
+    if not gate.is_open:
+        when = f" at {gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
+        raise GateClosed(gate, f"Somebody was first: {closed_in_words(gate)}{when}.")
 
 
-def _check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: str) -> None:
-    if verdict not in gate.verdicts:
-        raise InvalidDecision({"verdict": f"one of {', '.join(gate.verdicts)} was expected, not {verdict!r}"})
-    if len(comment) > COMMENT_LIMIT or "\0" in comment:
-        raise InvalidDecision({"comment": f"text of at most {COMMENT_LIMIT} characters, without NUL, was expected"})
-    if verdict == Verdict.RESPOND and not comment.strip():
-        raise InvalidDecision({"comment": "write the words for the agent first"})
-    named = masking.secret_fields(registry.schema(gate.run.workflow, gate.run.version)) & set(args or {})
-    if named:
-        text = "a secret cannot be given with a decision, which is kept as it is; change the state when the run is held"
-        raise InvalidDecision({f"args.{name}": text for name in sorted(named)})
-    if verdict == Verdict.EDIT:
-        if gate.action is None:
-            raise InvalidDecision({"verdict": "this gate has no action that could be edited"})
-        if args is None:
-            raise InvalidDecision({"args": "the edited arguments were expected"})
-        check_args(gate.action["schema"], args)
-        if gate.merges:
-            outcome.check_edit(gate.run, args)
-    elif verdict != Verdict.HAPPENED and args is not None:
-        raise InvalidDecision({"args": f"arguments go only with 'edit' and 'happened', not with {verdict!r}"})
+def _require_seen(gate: Gate, version: int | None, proposal_hash: str | None) -> None:
+    if (gate.version, gate.proposal_hash) != (version, proposal_hash):
+        raise GateChanged(gate, "The proposal has changed since you saw it. Read it again, then decide.")
 
 
-def check_args(schema: Mapping[str, Any], args: Any) -> None:
-    """Raises InvalidDecision that names each argument that the action's JSON Schema refuses."""
-    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
-    errors = {
-        ".".join(["args", *(str(part) for part in error.absolute_path)]): error.message[:500]
-        for error in validator.iter_errors(args)
-    }
-    if isinstance(args, Mapping) and "properties" in schema:
-        unknown = [name for name in args if name not in schema["properties"]]
-        errors |= {f"args.{name}": "the action has no such argument" for name in unknown}
-    if errors:
-        raise InvalidDecision(errors)
+def _require_confirmed(gate: Gate, confirmed: bool) -> None:
+    if gate.wants_password and not confirmed:
+        raise NotConfirmed(gate, "This gate is of high risk: give your password once more.")
 
 
 def _change_action(gate: Gate, decision: Decision) -> None:
     """The edit is its editor's vote for the edited action: earlier votes are void, the version goes up."""
-    gate.decisions.filter(voided_at=None).exclude(pk=decision.pk).update(voided_at=decision.at)
+    earlier = gate.decisions.standing().exclude(pk=decision.pk)
+    earlier.update(voided_at=decision.at, voided_by=decision)
     action: dict[str, Any] = dict(gate.action or {})
+    decision.replaced = action.get("args")
+    decision.save(update_fields=["replaced"])
     gate.action = {**action, "args": decision.args, "proposed": action.get("proposed", action.get("args"))}
     gate.version += 1
     gate.proposal_hash = rehash(gate)
     gate.save(update_fields=["action", "version", "proposal_hash"])
 
 
-def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
-    approving = decision.verdict in (Verdict.APPROVE, Verdict.EDIT)
-    needed = gate.quorum if approving and decision.by is not None else 1
-    final = not approving or got >= needed
+def _settle(run: Run, gate: Gate, decision: Decision) -> None:
+    votes = tallying.tally(gate, gate.decisions.standing())
+    alone = decision.by is None or decision.bypass
+    final = alone or not (decision.agrees or decision.rejects)
+    final = final or (decision.agrees and votes.is_met) or (decision.rejects and votes.vetoes >= gate.veto)
     detail = {
         "gate": str(gate.id),
         "title": gate.title,
@@ -144,13 +177,17 @@ def _settle(run: Run, gate: Gate, decision: Decision, got: int) -> None:
         "channel": decision.channel,
         "final": final,
         **({"args": _shown(run, decision.args)} if decision.args is not None else {}),
-        **({"votes": f"{got} of {gate.quorum}"} if gate.quorum > 1 else {}),
+        **({"replaced": _shown(run, decision.replaced)} if decision.replaced is not None else {}),
+        **({"votes": votes.in_words()} if votes.needed > 1 and decision.agrees and not alone else {}),
+        **({"votes": f"{votes.vetoes} of {gate.veto} rejections"} if gate.veto > 1 and decision.rejects and not alone else {}),
+        **({"for": decision.acts_for} if decision.acts_for else {}),
+        **({"bypass": True} if decision.bypass else {}),
         **({"branch": gate.branch.index} if gate.branch else {}),
     }
     attempt = gate.branch.attempt if gate.branch else run.attempt
     journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
     if final:
-        outcome.close(run, gate, decision)
+        outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel == PAGE else 0))
     else:
         moves.poke_on_commit(run)
 

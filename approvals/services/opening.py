@@ -3,18 +3,20 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import Q
 
 from approvals.models import Gate, GateKind
+from approvals.services import policies, timing
 from runs.access import ADMIN
 from runs.clock import database_now
 from runs.models import Branch, Kind, Run
 from runs.services import journal, moves
 from workflows import codec
+from workflows.policy import RISKS, Policy
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ def proposal_of(asked: Question | Gate) -> dict[str, Any]:
 def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by: str, now: datetime) -> Gate:
     run, branch = (row.run, row) if isinstance(row, Branch) else (row, None)
     policy = dict(question.policy)
-    users = [name.removeprefix("user:") for name in policy["approvers"] if name.startswith("user:")]
-    groups = [name.partition(":")[2] for name in policy["approvers"] if not name.startswith("user:")]
+    if question.kind == GateKind.APPROVAL:
+        policy = policies.effective(run.workflow, question.key, policy)
+    users, groups = split(policy["approvers"])
     if not _anybody(users, groups, run, policy["allow_self"]):
         groups.append(ADMIN)
     proposal = proposal_of(question)
-    gate = Gate.objects.create(
+    gate = Gate(
         run=run,
         branch=branch,
         step=row.step,
@@ -85,9 +88,8 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
         policy=policy,
         approver_users=users,
         approver_groups=groups,
-        allow_self=policy["allow_self"],
-        quorum=policy["quorum"],
-        due_at=None if policy["timeout"] is None else now + timedelta(seconds=policy["timeout"]),
+        **ruled(policy),
+        **timing.clock(policy, now, policy["timeout"]),
         on_timeout=policy["on_timeout"],
         on_reject=question.on_reject,
         on_respond=question.on_respond,
@@ -101,9 +103,28 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
         "title": gate.title,
         "asks": [*users, *groups],
         "due_at": gate.due_at.isoformat() if gate.due_at else None,
+        **({"quorum": gate.quorum} if gate.quorum > 1 else {}),
     }
-    moves.record(row, journal.Entry(Kind.GATE_OPENED, row.step, row.attempt, by, detail))
+    gate.seq = moves.record(row, journal.Entry(Kind.GATE_OPENED, row.step, row.attempt, by, detail))
+    gate.save(force_insert=True)
     return gate
+
+
+def ruled(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """What a gate repeats of its policy, to be asked for by the database."""
+    return {
+        "allow_self": policy["allow_self"],
+        "quorum": Policy.from_json({"quorum": policy["quorum"], "approvers": policy["approvers"]}).needed,
+        "veto": policy["veto"],
+        "distinct_from": policy["distinct_from"],
+        "risk": RISKS.index(policy["risk"]),
+    }
+
+
+def split(approvers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """User names, and names of groups; roles are groups."""
+    users = [name.removeprefix("user:") for name in approvers if name.startswith("user:")]
+    return users, [name.partition(":")[2] for name in approvers if not name.startswith("user:")]
 
 
 def _anybody(users: Sequence[str], groups: Sequence[str], run: Run, allow_self: bool) -> bool:

@@ -1,24 +1,30 @@
 """What follows when a gate is settled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.models import AGREED, Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision
 from approvals.services import ending
 from checkpoints import current, store
 from runs import bell
 from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
-from runs.moves import Status
+from runs.moves import BranchStatus, Status
 from runs.places import arrival, finished_step
 from runs.services import journal, moves
 from workflows import Workflow, joining, registry
 from workflows import state as states
+from workflows.steps import Gate as GateStep
 
 
-def close(run: Run, gate: Gate, decision: Decision) -> None:
-    """Close the gate with this decision; when no sibling is open, move the run on, or its branch. Raises InvalidDecision."""
+def close(run: Run, gate: Gate, decision: Decision, *, undo: timedelta) -> None:
+    """Close the gate with this decision; when no sibling is open, move the run on, or its branch. Raises InvalidDecision.
+
+    ``undo``: for how long the decision may still be taken back. Then, and where the gate is to be revalidated, nothing follows
+    yet: the run is queued where it stands, and whoever claims it carries the decision out (engine/decided.py).
+    """
     gate.status, gate.final_at = GateStatus.DECIDED, decision.at
     gate.outcome_verdict, gate.outcome_by = decision.verdict, decision.by_name
     gate.save(update_fields=["status", "final_at", "outcome_verdict", "outcome_by"])
@@ -31,12 +37,57 @@ def close(run: Run, gate: Gate, decision: Decision) -> None:
         if run.status == Status.WAITING:
             moves.move(run, "branches_move")
         bell.ring_on_commit(run.pk)
-    if gate.kind == GateKind.UNDO:
-        _settle_undo(run, gate, decision)
-    elif gate.kind == GateKind.OUTCOME:
-        _settle_effect(row, gate, decision)
+    is_waiting = row.status in (Status.WAITING, BranchStatus.WAITING)
+    if is_waiting and gate.kind != GateKind.UNDO and (undo or to_revalidate(run, gate)):
+        _put_off(row, gate, decision, undo)
     else:
-        _settle_all(row, siblings, decision)
+        carry_out(row, siblings)
+
+
+def to_revalidate(run: Run, gate: Gate) -> bool:
+    """Whether the workflow looks once more at what was approved, before it goes on."""
+    if not gate.merges or gate.kind != GateKind.APPROVAL or gate.outcome_verdict not in AGREED:
+        return False
+    step = registry.version(run.workflow, run.version).find(gate.step)
+    return isinstance(step, GateStep) and step.revalidate is not None
+
+
+def decided(row: Run | Branch) -> list[Gate]:
+    """The gates whose decisions are still to be carried out; the row says that there are such (``is_decided``)."""
+    gate = Gate.objects.select_related("branch").get(pk=(row.pause or {})["gate"])
+    return _opened_with(gate.run, gate)
+
+
+def carry_out(row: Run | Branch, gates: Sequence[Gate]) -> None:
+    """Do what the decided gates of one boundary lead to. The row is locked. Raises InvalidDecision."""
+    last = max(gates, key=lambda gate: gate.final_at or gate.opened_at)
+    decision = list(last.decisions.standing())[-1]
+    if last.kind == GateKind.UNDO:
+        assert isinstance(row, Run)
+        _settle_undo(row, last, decision)
+    elif last.kind == GateKind.OUTCOME:
+        _settle_effect(row, last, decision)
+    else:
+        _settle_all(row, list(gates), decision)
+
+
+def _put_off(row: Run | Branch, gate: Gate, decision: Decision, undo: timedelta) -> None:
+    """Queue it where it stands, with the decision still to be carried out."""
+    if decision.verdict == Verdict.HAPPENED:  # what could not be carried out is refused now
+        _check_result(row, decision.args or {})
+    at = database_now() + undo
+    moves.move(row, "resume", available_at=at, pause={"kind": "decided", "gate": str(gate.pk), "until": at.isoformat()})
+    if not undo:
+        bell.ring_on_commit(row.run_id)
+
+
+def _check_result(row: Run | Branch, updates: dict[str, Any]) -> None:
+    run = row.run if isinstance(row, Branch) else row
+    workflow = registry.version(run.workflow, run.version)
+    if isinstance(row, Branch):
+        _branch_part(row, workflow, updates)
+    else:
+        applied(current.at(run.pk, workflow.state, run.seq), updates, joined=True)
 
 
 def _opened_with(run: Run, gate: Gate) -> list[Gate]:
@@ -66,11 +117,11 @@ def _settle_all(row: Run | Branch, gates: list[Gate], decision: Decision) -> Non
 def _roll_back(row: Run | Branch, *, by: str, reason: str) -> None:
     if isinstance(row, Branch):
         ending.reject(row, by=by, reason=reason)
+        if row.run.status != Status.HELD:
+            ending.roll_back(row.run, by=by, reason=reason)
+            return
         row = row.run
-    if row.status == Status.HELD:
-        ending.begin_roll_back(row, by=by, reason=reason, stays_held=True)
-    else:
-        ending.roll_back(row, by=by, reason=reason)
+    ending.begin_roll_back(row, by=by, reason=reason, stays_held=True)
 
 
 def fail(row: Run | Branch, message: str, *, by: str, comment: str = "") -> None:
@@ -157,15 +208,19 @@ def checkpoint(run: Run, workflow: Workflow[Any], updates: dict[str, Any], *, ne
 
 def branch_checkpoint(branch: Branch, workflow: Workflow[Any], updates: dict[str, Any]) -> None:
     """Keep ``updates`` as what the branch's step returned. Raises InvalidDecision that names the fields."""
+    part = _branch_part(branch, workflow, updates)
+    branch.done = [*branch.done, finished_step(branch, part, at=database_now())]
+    Branch.objects.filter(pk=branch.pk).update(done=branch.done)
+
+
+def _branch_part(branch: Branch, workflow: Workflow[Any], updates: dict[str, Any]) -> dict[str, Any]:
     found = current.at(branch.run_id, workflow.state, branch.fan_out.seq)
     try:
         seen = joining.with_parts(found.state, found.values, branch.done)
         change = states.apply(seen.state, seen.values, updates)
-        part = joining.part(seen.state, seen.values, change)
+        return joining.part(seen.state, seen.values, change)
     except states.StateInvalid as error:
         raise InvalidDecision({f"args.{name}": text for name, text in error.errors.items()}) from None
-    branch.done = [*branch.done, finished_step(branch, part, at=database_now())]
-    Branch.objects.filter(pk=branch.pk).update(done=branch.done)
 
 
 def applied(found: current.Current, updates: Mapping[str, Any], *, joined: bool = False) -> states.Change:
@@ -190,12 +245,13 @@ def resume(row: Run | Branch, target: str, **fields: Any) -> None:
     A branch whose target is ``end`` is done. A held run is only put there: decisions go on while it is held, the run does not.
     """
     place: dict[str, Any] = {**arrival(row, target), "available_at": Now(), **fields}
+    move = "put_back" if row.worker is not None else "resume"  # a worker carries it out, or whoever decides
     if isinstance(row, Branch):
-        moves.move(row, "finish" if target == "end" else "resume", **place)
+        moves.move(row, "finish" if target == "end" else move, **place)
     elif row.status == Status.HELD:
         Run.objects.filter(pk=row.pk).update(**place, updated_at=Now())
         moves.poke_on_commit(row)
         return
     else:
-        moves.move(row, "resume", **place)
+        moves.move(row, move, **place)
     bell.ring_on_commit(row.run_id)

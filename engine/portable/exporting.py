@@ -14,9 +14,10 @@ from workflows import masking, registry
 
 PAGE = 500  # entries read at once
 GATE = ("step", "visit", "ordinal", "together", "key", "kind", "status", "title", "summary", "action", "context", "verdicts",
-        "version", "proposal_hash", "policy", "approver_users", "approver_groups", "allow_self", "quorum", "level",
+        "version", "proposal_hash", "policy", "approver_users", "approver_groups", "allow_self", "distinct_from", "quorum",
+        "veto", "risk", "seq", "level",
         "on_timeout", "on_reject", "on_respond", "goto", "merges", "outcome_verdict", "outcome_by")  # fmt: skip
-DECISION = ("verdict", "by_name", "channel", "comment", "args", "version", "proposal_hash")
+DECISION = ("verdict", "by_name", "groups", "bypass", "replaced", "channel", "comment", "args", "version", "proposal_hash")
 FAN_OUT = ("seq", "sender", "part", "join_visit", "total", "max_parallel", "on_failure")
 BRANCH = ("index", "arg", "status", "step", "visit", "attempt", "done", "error", "input_tokens", "output_tokens")
 

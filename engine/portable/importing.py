@@ -124,7 +124,7 @@ def _branch(run: Run, fan_out: FanOut, given: dict[str, Any]) -> Branch:
 
 def _gate(run: Run, given: dict[str, Any], branches: dict[tuple[int, int], int]) -> None:
     """The gate as it was; one that was open is withdrawn, for nobody can answer it here."""
-    fields = {name: given[name] for name in exporting.GATE}
+    fields = {name: given[name] for name in exporting.GATE if name in given}
     times: dict[str, Any] = _times(given, "due_at", "opened_at", "final_at")
     if fields["status"] == GateStatus.OPEN:
         fields["status"], times["final_at"] = GateStatus.WITHDRAWN, Now()
@@ -132,6 +132,6 @@ def _gate(run: Run, given: dict[str, Any], branches: dict[tuple[int, int], int])
     branch = None if at is None else branches[at["fan_out"], at["index"]]
     gate = Gate.objects.create(run=run, branch_id=branch, **fields, **times)
     Decision.objects.bulk_create(
-        Decision(gate=gate, **{name: one[name] for name in exporting.DECISION}, **_times(one, "at", "voided_at"))
+        Decision(gate=gate, **{name: one[name] for name in exporting.DECISION if name in one}, **_times(one, "at", "voided_at"))
         for one in given["decisions"]
     )

@@ -11,7 +11,7 @@ from django.db.models import F, Max
 
 from approvals.models import GateKind
 from approvals.services import ending
-from approvals.services.withdrawing import reopen
+from approvals.services.reopening import reopen
 from checkpoints import current, store, totals
 from engine import reusing
 from engine.pausing import goes_on_at
@@ -125,6 +125,7 @@ def retry(
     if changes:
         _check_settled(run)
         _change_state(run, changes)
+        place["pause"] = None  # what was decided about the state as it was is asked again
         if registry.version(run.workflow, run.version).is_effect(run.step):
             place = {"visit": run.visit + 1, "attempt": 1, "saved": None}
             _move_along(run)
@@ -268,6 +269,9 @@ def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
 def _check_changeable(run: Run) -> None:
     """A state may be changed where nobody is looking at it: not in a step, and not behind a gate's proposal."""
     _check_settled(run)
+    if run.is_decided:
+        text = "what people have decided about the state as it is is still to be carried out; release it without changes"
+        raise InputInvalid({"changes": text})
     if run.fan_out_id is not None or run.rolls_back:
         where = "its branches see it" if not run.rolls_back else "the run rolls back"
         raise InputInvalid({"changes": f"the state cannot be changed while {where}; release it without changes"})

@@ -73,12 +73,13 @@ def _take_over(row: Run | Branch, run: Run) -> None:
     # else the database took the worker along
     charged = (began or in_doubt) and (row.step_started_at or row.updated_at) > _up_since()
     losses = row.losses + charged
-    acts = _is_effect(row, run) and not row.signal_name  # one that waits has done what it does
+    idle = bool(row.signal_name) or row.is_decided  # its step has done what it does
+    acts = _is_effect(row, run) and not idle
     saved = totals.spared(run) if isinstance(row, Run) else None
     detail = {"in_flight": began, "losses": losses, **({"saved": saved.as_json()} if saved else {})}
     entry = journal.Entry(Kind.WORKER_LOST, row.step, row.attempt, "holdfast", detail, row.step_started_at)
     fields: dict[str, Any] = {"available_at": Now(), "losses": losses, **(saved.added() if saved else {})}
-    may_have_acted = acts or (isinstance(row, Run) and not row.signal_name)
+    may_have_acted = acts or (isinstance(row, Run) and not idle)
     doubt: dict[str, Any] = {"doubt_at": Now(), "doubt_reason": "its worker was lost"} if may_have_acted else {}
     if losses >= POISON:
         text = f"{POISON} workers were lost in this step, one after the other; it is not tried again by itself"

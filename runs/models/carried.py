@@ -20,7 +20,7 @@ class Carried(models.Model):
     doubt_reason = models.TextField(default="", blank=True)
     available_at = models.DateTimeField(db_default=Now())
     saved = models.JSONField(null=True)  # ctx.save of this visit
-    pause = models.JSONField(null=True)  # what it sleeps or waits for, until the next boundary (engine/pausing.py)
+    pause = models.JSONField(null=True)  # what it sleeps or waits for (engine/pausing.py), or what is still to be carried out
     boundary = models.BigIntegerField(default=0)
     claim = models.BigIntegerField(default=0)
     worker = models.BigIntegerField(null=True)  # key of the advisory lock that its worker holds
@@ -44,3 +44,8 @@ class Carried(models.Model):
     def signal_name(self) -> str:
         """The signal that it waits for, or nothing."""
         return str(self.pause["name"]) if self.pause and self.pause["kind"] == "signal" else ""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its gates are decided, and that is still to be carried out by whoever claims it."""
+        return self.pause is not None and self.pause["kind"] == "decided"

@@ -1,0 +1,79 @@
+"""Taking a decision back: a vote while the gate is open, or the one that closed it while nothing has followed yet."""
+
+import uuid
+from typing import Any
+
+from django.db import transaction
+
+from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.refusals import NotYours, TooLate
+from approvals.services.deciding import lock
+from approvals.services.opening import rehash
+from approvals.services.reopening import LEFT_AT_LEAST, OPEN_AGAIN
+from runs.clock import Now, database_now
+from runs.models import Branch, Kind, Run
+from runs.moves import BranchStatus, Status
+from runs.services import journal, moves
+
+
+@transaction.atomic
+def take_back(gate_id: uuid.UUID, decision_id: int, *, by: Any) -> Gate:
+    """Void one's own decision; a gate that it closed asks again. Raises Decision.DoesNotExist, NotYours, TooLate."""
+    run, gate = lock(gate_id)
+    decision = Decision.objects.get(pk=decision_id, gate=gate)
+    if decision.by_id != by.pk:
+        raise NotYours(gate, "Only who made a decision can take it back.")
+    if decision.voided_at is not None:
+        raise TooLate(gate, "This decision is void already.")
+    row: Run | Branch = run if gate.branch_id is None else moves.lock_branch(gate.branch_id, run)
+    closed = gate.status == GateStatus.DECIDED
+    if not gate.is_open and not (closed and nothing_followed(row, gate)):
+        raise TooLate(gate, "What follows this decision has begun; it can be taken back no more.")
+    decision.voided_at = database_now()
+    decision.save(update_fields=["voided_at"])
+    _undo_edit(gate, decision)
+    detail = {"gate": str(gate.id), "title": gate.title, "took_back": decision.verdict}
+    if closed:
+        moves.record(row, journal.Entry(Kind.GATE_REOPENED, gate.step, None, by.get_username(), detail))
+        _open(gate)
+        _wait_again(row)
+    else:
+        detail["text"] = "took the vote back"
+        moves.record(row, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
+    moves.poke_on_commit(run)
+    gate.refresh_from_db()
+    return gate
+
+
+def nothing_followed(row: Run | Branch, gate: Gate) -> bool:
+    """Whether the run (or branch) still stands at the gate: a sibling is open, or the decision is still to be carried out."""
+    if gate.kind == GateKind.UNDO or (row.step, row.visit) != (gate.step, gate.visit):
+        return False
+    if row.status in (Status.WAITING, BranchStatus.WAITING):
+        return gate.together > 1
+    return row.is_decided and row.status in (Status.QUEUED, BranchStatus.QUEUED)
+
+
+def _undo_edit(gate: Gate, decision: Decision) -> None:
+    """What was proposed before is asked again; votes for it that the edit had voided count again, those for the edit do not."""
+    if decision.verdict != Verdict.EDIT or gate.action is None:
+        return
+    gate.decisions.standing().filter(pk__gt=decision.pk).update(voided_at=decision.voided_at)
+    gate.decisions.filter(voided_by=decision).update(voided_at=None, voided_by=None)
+    action = {**gate.action, "args": decision.replaced}
+    if action["args"] == action.get("proposed"):
+        del action["proposed"]
+    gate.action = action
+    gate.proposal_hash = rehash(gate)
+    gate.version += 1
+    gate.save(update_fields=["action", "proposal_hash", "version"])
+
+
+def _open(gate: Gate) -> None:
+    due_at = max(gate.due_at, database_now() + LEFT_AT_LEAST) if gate.due_at else None
+    Gate.objects.filter(pk=gate.pk).update(**OPEN_AGAIN, due_at=due_at)
+
+
+def _wait_again(row: Run | Branch) -> None:
+    if row.is_decided:
+        moves.move(row, "wait_again", pause=None, available_at=Now())
