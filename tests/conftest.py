@@ -17,11 +17,12 @@ from approvals.services.deciding import decide
 from engine import advancing, lease
 from engine.services import starting
 from runs import bell
+from runs.clock import offset_for_tests
 from runs.models import Run
-from tests import flows, history_flows, part_flows, trouble_flows
+from tests import flows, gate_flows, history_flows, part_flows, trouble_flows
 from tests.stack import Stack
 
-assert history_flows and part_flows and trouble_flows  # imported to be registered
+assert gate_flows and history_flows and part_flows and trouble_flows  # imported to be registered
 
 PEOPLE = {
     "alice": ["operator"],
@@ -116,13 +117,33 @@ def make_gate(make_run: Callable[..., Run], worker: Callable[..., bool]) -> Call
 
 
 @pytest.fixture
+def ask(make_run: Callable[..., Run], worker: Callable[..., bool]) -> Callable[..., Gate]:
+    """``ask(Policy(…), …)``: a run that waits at a gate under each of these policies; its first gate."""
+
+    def make(*policies: Any, **given: Any) -> Gate:
+        flows.script["policy"] = list(policies)
+        run = make_run("t-ruled", **given)
+        worker(run)
+        return run.gates.order_by("ordinal")[0]
+
+    return make
+
+
+@pytest.fixture
+def at() -> Iterator[Callable[[str], None]]:
+    """``at("3 hours")``: from now on the clock is so much later than it was at the beginning."""
+    yield offset_for_tests
+    offset_for_tests("")
+
+
+@pytest.fixture
 def answer(people: People) -> Callable[..., Any]:
     """``answer(gate, "bob", "approve")``: decide with what is to be seen now."""
 
     def take(gate: Gate, by: str, verdict: str, **more: Any) -> Any:
         gate.refresh_from_db()
-        seen = {"version": gate.version, "proposal_hash": gate.proposal_hash}
-        return decide(gate.pk, by=people[by], verdict=verdict, channel="api", **{**seen, **more})
+        seen = {"version": gate.version, "proposal_hash": gate.proposal_hash, "channel": "api"}
+        return decide(gate.pk, by=people[by], verdict=verdict, **{**seen, **more})
 
     return take
 

@@ -31,7 +31,10 @@ def tally(gate: Gate, decisions: Iterable[Decision] | None = None) -> Tally:
     """Of the gate's decisions that stand, or of these."""
     found = list(gate.decisions.all() if decisions is None else decisions)
     agreeing = [list(one.groups) for one in found if one.agrees]
-    return count(gate.policy.get("quorum", gate.quorum), agreeing, sum(one.rejects for one in found))
+    quorum = gate.policy.get("quorum", gate.quorum)
+    if isinstance(quorum, Mapping):  # jsonb keeps lists in order, and not keys
+        quorum = {name: quorum[name] for name in gate.policy["approvers"] if name in quorum}
+    return count(quorum, agreeing, sum(one.rejects for one in found))
 
 
 def count(quorum: Any, agreeing: list[list[str]], vetoes: int) -> Tally:
