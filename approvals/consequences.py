@@ -1,5 +1,6 @@
 """What will happen on each verdict, as Holdfast knows it: from the workflow's definition, not from what it wrote."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from approvals.models import Gate, GateKind, Verdict, in_words
@@ -9,6 +10,37 @@ from workflows.errors import StepGone
 
 DONE = ""  # where a branch goes that leads to no other step
 UNDECIDED = "If nobody decides in time: "
+
+
+@dataclass(frozen=True)
+class Outside:
+    """An effect that the gate's approval lets happen. Empty texts: it has no such function."""
+
+    name: str
+    undone_by: str
+    looked_up_by: str
+    is_bound: bool  # it runs only with the arguments that were approved
+
+
+def outside(gate: Gate) -> list[Outside]:
+    """What approving lets happen outside: the effects that name the gate, or else the step that follows."""
+    try:
+        workflow = registry.version(gate.run.workflow, gate.run.version)
+        following = gate.goto or _after(workflow, gate)
+    except (registry.WorkflowUnknown, StepGone):
+        return []
+    if gate.kind != GateKind.APPROVAL:
+        return []
+    every = {**workflow.steps, **workflow.branches}
+    found = [step for step in every.values() if step.approved_by == gate.step]
+    if not found and following in every and every[following].is_effect:
+        found = [every[following]]
+    return [Outside(step.name, _name(step.compensate), _name(step.verify), step.approved_by is not None) for step in found]
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", "") if function else ""
+    return "a function of the workflow" if name == "<lambda>" else name
 
 
 def consequences(gate: Gate) -> dict[str, str]:
@@ -84,6 +116,16 @@ def _rejected(workflow: Workflow[Any], gate: Gate, following: str) -> str:
     if target == "end":
         return "The run ends as rejected. Nothing more happens."
     return _goes_on(workflow, following if target == "next" else target)
+
+
+def then(gate: Gate) -> str:
+    """In two words what happens when the clock runs out: ``rejected``, ``escalates to finance-leads``."""
+    choice = gate.on_timeout
+    if gate.due_at is None:
+        return ""
+    if isinstance(choice, dict):
+        return f"escalates to {in_words(name.partition(':')[2] for name in choice['escalate'])}"
+    return {"reject": "rejected", "approve": "approved", "fail": "the run fails", "keep": "goes on waiting"}.get(choice, "")
 
 
 def timeout_in_words(choice: Any) -> str:

@@ -1,128 +1,235 @@
-"""The inbox, and one gate."""
+"""The inbox, one gate, and deciding it on a page."""
 
 import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST
 
-from approvals import rights
-from approvals.consequences import consequences
-from approvals.models import Gate, GateKind, GateStatus, Verdict
-from approvals.refusals import InvalidDecision, NotYours, Refused
-from approvals.services.deciding import closed_in_words, decide
-from approvals.services.tallying import tally
-from checkpoints import current, store
-from runs.schema_form import SchemaForm, form_for
+from approvals import inbox, pane, presence
+from approvals.consequences import then
+from approvals.edit_form import EditForm
+from approvals.models import Decision, Gate, Verdict
+from approvals.refusals import InvalidDecision, NotConfirmed, NotYours, Refused, TooLate
+from approvals.services.deciding import bypass, decide
+from approvals.services.taking_back import take_back
+from checkpoints import store
+from runs.access import NotPermitted
+from runs.clock import database_now
 from runs.views import whole_number
-from workflows import masking, registry
-from workflows import state as states
+from workflows import registry
 from workflows.errors import StateUnreadable, StepGone
 
-TABS = {"mine": "Mine", "open": "All open", "history": "History"}
-PAGE = 100
+BANNER = timedelta(minutes=2)  # for which a page tells of the decision before
+UNUSABLE = (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable)
+View = Callable[..., HttpResponseBase]
+
+
+def into_notices(answer: HttpResponse) -> HttpResponse:
+    """Have htmx put it above the page, and leave the rest, with all that was typed, as it is."""
+    for name, value in {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML", "HX-Push-Url": "false"}.items():
+        answer.headers[name] = value
+    return answer
+
+
+def signed_in(view: View) -> View:
+    """As ``login_required``; but a part of a page is answered with 401, so that what was typed in the page stays."""
+    whole = login_required(view)
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
+        if request.user.is_authenticated or not request.htmx:  # type: ignore[attr-defined]
+            return whole(request, *args, **options)
+        answer = render(request, "gates/_signed_out.html", status=401)
+        return into_notices(answer)
+
+    return checked
 
 
 @login_required
 def gate_list(request: HttpRequest) -> HttpResponse:
-    tab = request.GET.get("tab", "mine")
-    tab = tab if tab in TABS else "mine"
-    gates = Gate.objects.visible_to(request.user).for_list()
-    if tab == "mine":
-        gates = gates.decidable_by(request.user)
-    elif tab == "open":
-        gates = gates.open()
-    else:
-        gates = gates.exclude(status=GateStatus.OPEN).order_by("-final_at")
-    template = "gates/list.html#gates" if request.htmx else "gates/list.html"  # type: ignore[attr-defined]
-    return render(request, template, {"gates": gates[:PAGE], "tab": tab, "tabs": TABS})
+    """The inbox. Where there is room the first gate is open beside the list."""
+    tab = tab_of(request)
+    if _wants(request, "gates"):
+        return render(request, "gates/list.html#gates", _list(request, tab))
+    context = _list(request, tab)
+    first = context["gates"][0] if context["gates"] and tab != "history" else None
+    shown = None if first is None else pane.shown(request.user, Gate.objects.select_related("run", "branch").get(pk=first.pk))
+    return _inbox(request, {**context, "pane": shown, "chosen": False})
 
 
-@login_required
+@signed_in
 def gate_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
-    gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
-    return _page(request, gate)
+    return page(request, visible(request, gate_id))
 
 
-@login_required
-def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+@signed_in
+def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     """Decide. A lost race shows the gate as it now is, with 409; what was typed stays."""
-    gate = get_object_or_404(Gate.objects.visible_to(request.user).select_related("run"), pk=gate_id)
+    gate = visible(request, gate_id)
     if request.method != "POST":  # after signing in again; nothing was decided
         return redirect("gate-detail", gate_id=gate_id)
-    verdict, args = request.POST.get("verdict", ""), None
-    form = _form(gate, request.POST if verdict in (Verdict.EDIT, Verdict.HAPPENED) else None)
+    verdict, args, posted = request.POST.get("verdict", ""), None, request.POST
+    form = pane.form_of(gate, posted if verdict in (Verdict.EDIT, Verdict.HAPPENED) else None)
     if verdict in (Verdict.EDIT, Verdict.HAPPENED):
         if form is not None and not form.is_valid():
-            return _page(request, gate, form=form, status=422, typed=request.POST)
-        args = {} if form is None else form.values()
-    try:
-        decide(
+            return page(request, gate, form=form, status=422, typed=posted)
+        args = {} if form is None else pane.filled_in(form)
+
+    def act() -> Decision:
+        return decide(
             gate_id,
             by=request.user,
             verdict=verdict,
             args=args,
-            comment=request.POST.get("comment", ""),
-            version=whole_number(request.POST.get("version", "")),
-            proposal_hash=request.POST.get("proposal_hash"),
+            comment=posted.get("comment", ""),
+            version=whole_number(posted.get("version", "")),
+            proposal_hash=posted.get("proposal_hash"),
             channel="page",
+            confirmed=pane.confirmed(request),
         )
-    except InvalidDecision as error:
-        return _page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
-    except (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable) as error:
-        return _page(request, gate, form=form, status=409, refused=str(error), typed=request.POST)
-    except NotYours as error:
-        return _page(request, gate, status=403, refused=str(error), typed=request.POST)
-    except Refused as error:
-        gate = Gate.objects.select_related("run").get(pk=gate_id)
-        return _page(request, gate, status=409, refused=str(error), typed=request.POST)
-    return redirect("gate-detail", gate_id=gate_id)
+
+    return _done_or_refused(request, gate, act, form=form)
 
 
-def _page(
-    request: HttpRequest, gate: Gate, *, form: SchemaForm | None = None, status: int = 200, refused: str = "",
-    typed: Any = None,
-) -> HttpResponse:  # fmt: skip
-    schema = registry.schema(gate.run.workflow, gate.run.version)
-    mine = Gate.objects.decidable_by(request.user)
-    decidable = gate.is_open and mine.filter(pk=gate.pk).exists()
-    context = {
-        "gate": gate,
-        "run": gate.run,
-        "form": form or _form(gate, None),
-        "shown": masking.masked(schema, gate.context),
-        "branch": gate.branch,
-        "decisions": gate.decisions.all(),
-        "votes": tally(gate),
-        "decidable": decidable,
-        "why_not": "" if decidable or not gate.is_open else rights.standing(gate, request.user).why_not,
-        "closed": "" if gate.is_open else closed_in_words(gate),
-        "consequences": consequences(gate),
-        "refused": refused,
-        "typed": typed or {},
-        "next_gate": mine.exclude(pk=gate.pk).for_list().first(),
-    }
-    return render(request, "gates/detail.html", context, status=status)
+@signed_in
+@require_POST
+def bypass_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
+    gate, posted = visible(request, gate_id), request.POST
+
+    def act() -> Decision:
+        return bypass(
+            gate_id,
+            by=request.user,
+            verdict=posted.get("verdict", ""),
+            reason=posted.get("comment", ""),
+            version=whole_number(posted.get("version", "")),
+            proposal_hash=posted.get("proposal_hash"),
+            channel="page",
+            confirmed=pane.confirmed(request),
+        )
+
+    return _done_or_refused(request, gate, act)
 
 
-def _form(gate: Gate, data: Any) -> SchemaForm | None:
-    """What a decider may fill in: the action's arguments, or what an effect that happened has returned."""
-    if gate.kind == GateKind.OUTCOME:
-        return _result_form(gate, data)
-    if gate.action is None or "edit" not in gate.verdicts or not gate.action["schema"].get("properties"):
-        return None
-    return form_for(gate.action["schema"])(data, initial=gate.action["args"])
-
-
-def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
-    """The state's fields that nothing has set yet, all optional: among them is what the effect would have returned."""
-    kind = registry.schema(gate.run.workflow, gate.run.version)
-    if kind is None:
-        return None
+@signed_in
+@require_POST
+def decision_undo(request: HttpRequest, gate_id: uuid.UUID, decision_id: int) -> HttpResponseBase:
+    gate = visible(request, gate_id)
+    get_object_or_404(Decision, pk=decision_id, gate=gate)
     try:
-        seq = gate.branch.fan_out.seq if gate.branch else gate.run.seq
-        unset = states.unset(kind, current.at(gate.run_id, kind, seq).values)
-    except (store.HistoryBroken, StateUnreadable, states.StateInvalid):
+        take_back(gate_id, decision_id, by=request.user)
+    except (NotYours, TooLate) as error:
+        return page(request, visible(request, gate_id), status=409, refused=str(error))
+    return redirect(address(gate_id, tab_of(request)))
+
+
+@signed_in
+def edit_preview(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+    """What an edit would change, before it is sent; nothing is written. Without scripts: a page with the button to send it."""
+    gate = visible(request, gate_id)
+    form = pane.form_of(gate, request.POST)
+    edited = pane.Edited(gate, form) if isinstance(form, EditForm) and request.method == "POST" else None
+    if request.htmx:  # type: ignore[attr-defined]
+        return render(request, "gates/_edited.html", {"gate": gate, "edited": edited})
+    return page(request, gate, form=form, status=200 if edited and edited.is_valid else 422, typed=request.POST, edited=edited)
+
+
+@signed_in
+@require_POST
+def presence_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+    """Say that one has the gate open, and hear who else has."""
+    gate, username = visible(request, gate_id), request.user.get_username()
+    if gate.is_open:
+        presence.look(gate.pk, username)
+    return render(request, "gates/_looking.html", {"looking": presence.looking([gate.pk], but=username).get(gate.pk, [])})
+
+
+@signed_in
+def following_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
+    """Where the run of a decided gate is by now, in one line."""
+    return render(request, "gates/_following.html", {"run": visible(request, gate_id).run})
+
+
+def _done_or_refused(request: HttpRequest, gate: Gate, act: Callable[[], Decision], form: Any = None) -> HttpResponseBase:
+    tab = tab_of(request)
+    try:
+        decision = act()
+    except InvalidDecision as error:
+        return page(request, gate, form=form, status=422, refused=str(error), typed=request.POST)
+    except UNUSABLE as error:
+        return page(request, gate, form=form, status=409, refused=str(error), typed=request.POST)
+    except (NotYours, NotConfirmed, NotPermitted) as error:
+        return page(request, gate, form=form, status=403, refused=str(error), typed=request.POST)
+    except Refused as error:
+        return page(request, visible(request, gate.pk), status=409, refused=str(error), typed=request.POST)
+    following = inbox.following(request.user, gate, tab)
+    return redirect(address(None if following is None else following.pk, tab, done=decision.pk))
+
+
+def address(gate_id: uuid.UUID | None, tab: str, **more: Any) -> str:
+    where = reverse("gate-list") if gate_id is None else reverse("gate-detail", args=[gate_id])
+    return f"{where}?{urlencode({'tab': tab, **more})}"
+
+
+def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:
+    """Also a gate that one has just decided in somebody's place, and could not see otherwise any more."""
+    gates = Gate.objects.visible_to(request.user) | Gate.objects.filter(decisions__by=request.user.pk)
+    return get_object_or_404(gates.select_related("run", "branch").distinct(), pk=gate_id)
+
+
+def tab_of(request: HttpRequest) -> str:
+    tab = request.GET.get("tab") or request.POST.get("tab") or "mine"
+    return tab if tab in inbox.TABS else "mine"
+
+
+def page(request: HttpRequest, gate: Gate, *, status: int = 200, **more: Any) -> HttpResponse:
+    context = {"pane": pane.shown(request.user, gate, **more), "chosen": True}
+    if not _wants(request, "gate-pane"):
+        context |= _list(request, tab_of(request))
+    return _inbox(request, context, status)
+
+
+def _inbox(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """The whole inbox, or only its pane where a script asks for that."""
+    part = "#pane" if _wants(request, "gate-pane") else ""
+    response = render(
+        request, f"gates/list.html{part}", {**context, "tab": tab_of(request), "done": _done(request)}, status=status
+    )
+    if request.method != "GET":  # what was sent is answered in place
+        response.headers["HX-Push-Url"] = "false"
+    return response
+
+
+def _wants(request: HttpRequest, part: str) -> bool:
+    """Whether a script asks for that part of the page."""
+    return bool(request.htmx) and (request.htmx.target or "").endswith(f"#{part}")  # type: ignore[attr-defined]
+
+
+def _list(request: HttpRequest, tab: str) -> dict[str, Any]:
+    q = request.GET.get("q", "")
+    after = whole_number(request.GET.get("after", "")) or 0
+    found = inbox.gates(request.user, tab, q).for_list()
+    gates = list(found[after : after + inbox.PAGE + 1])
+    seen = presence.looking([gate.pk for gate in gates if gate.is_open], but=request.user.get_username())
+    rows = [{"gate": gate, "then": then(gate), "looking": seen.get(gate.pk, [])} for gate in gates[: inbox.PAGE]]
+    more = after + inbox.PAGE if len(gates) > inbox.PAGE else None
+    return {"gates": gates[: inbox.PAGE], "rows": rows, "tab": tab, "tabs": inbox.tabs(request.user), "q": q, "after": more, "offset": after,
+            "now": database_now()}  # fmt: skip
+
+
+def _done(request: HttpRequest) -> dict[str, Any] | None:
+    """The decision that led to this page, for a moment; one's own only."""
+    number = whole_number(request.GET.get("done", ""))
+    if number is None:
         return None
-    return form_for(states.schema_of(kind, unset))(data) if unset else None
+    made = Decision.objects.filter(pk=number, by=request.user.pk, at__gte=database_now() - BANNER)
+    decision = made.select_related("gate__run", "gate__branch").first()
+    return None if decision is None else pane.done(decision)

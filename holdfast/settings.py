@@ -127,7 +127,11 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "holdfast.context.frame",
             ],
-            "builtins": ["runs.templatetags.holdfast", "template_partials.templatetags.partials"],
+            "builtins": [
+                "runs.templatetags.holdfast",
+                "approvals.templatetags.gates",
+                "template_partials.templatetags.partials",
+            ],
         },
     }
 ]

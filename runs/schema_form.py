@@ -41,7 +41,7 @@ class SchemaForm(forms.Form):
             if uploaded is not None:
                 found[name] = uploaded
             elif isinstance(field, forms.BooleanField) or value not in (None, ""):
-                found[name] = value.isoformat() if isinstance(value, date) else _unix(value)
+                found[name] = value.isoformat() if isinstance(value, date) else unix(value)
         return found
 
     def add_errors(self, errors: Mapping[str, str]) -> None:
@@ -67,7 +67,7 @@ def form_for(schema: Mapping[str, Any]) -> type[SchemaForm]:
         part = resolve(declared, schema)
         required = name in schema.get("required", ())
         if _is_table(part, schema):
-            fields[CSV_PREFIX + name] = CsvField(columns(part, schema), label=f"{_label(name, part)} (CSV)")
+            fields[CSV_PREFIX + name] = CsvField(columns(part, schema), label=f"{label_of(name, part)} (CSV)")
             required = False
             tables.append(name)
         fields[name] = _field(name, part, required=required)
@@ -142,7 +142,7 @@ class JsonField(forms.CharField):
 
 def _field(name: str, part: Mapping[str, Any], *, required: bool) -> forms.Field:
     common: dict[str, Any] = {
-        "label": _label(name, part),
+        "label": label_of(name, part),
         "required": required,
         "help_text": part.get("description", ""),
         "initial": part.get("default"),
@@ -151,27 +151,29 @@ def _field(name: str, part: Mapping[str, Any], *, required: bool) -> forms.Field
     if "enum" in part:
         choices = [("", "—")] * (not required) + [(value, value) for value in part["enum"]]
         return forms.ChoiceField(choices=choices, **common)
+    if kind in ("boolean", "integer", "number", "string"):
+        return scalar_field(part, common)
+    return JsonField(f"{kind or 'value'}", **common)
+
+
+def scalar_field(part: Mapping[str, Any], common: dict[str, Any], *, long: bool = False) -> forms.Field:
+    """The field of one plain value. ``long``: a text that wants several lines, whatever its schema says."""
+    kind = part.get("type")
     if kind == "boolean":
         return forms.BooleanField(**{**common, "required": False})
     if kind == "integer":
         return forms.IntegerField(min_value=_lowest(part, 1), max_value=_highest(part, 1), **common)
     if kind == "number":
         return forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}), **common)
-    if kind == "string":
-        return _text_field(part, common)
-    return JsonField(f"{kind or 'value'}", **common)
-
-
-def _text_field(part: Mapping[str, Any], common: dict[str, Any]) -> forms.Field:
     if part.get("format") == "date":
         return forms.DateField(widget=forms.DateInput(attrs={"type": "date"}), **common)
     length = part.get("maxLength")
-    long = length is None or length > LONG
-    widget = forms.Textarea(attrs={"rows": 3}) if long and length is not None else forms.TextInput()
+    long = long or (length is not None and length > LONG)
+    widget = forms.Textarea(attrs={"rows": 3}) if long else forms.TextInput()
     return forms.CharField(max_length=length, strip=False, widget=widget, **common)
 
 
-def _unix(value: Any) -> Any:
+def unix(value: Any) -> Any:
     """Browsers send text with CRLF line ends."""
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
@@ -191,5 +193,5 @@ def _is_table(part: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
     return item.get("type") == "object" and bool(item.get("properties"))
 
 
-def _label(name: str, part: Mapping[str, Any]) -> str:
+def label_of(name: str, part: Mapping[str, Any]) -> str:
     return name.replace("_", " ").capitalize()

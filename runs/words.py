@@ -123,15 +123,60 @@ def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     said = f": “{detail['comment'][:500]}”" if detail.get("comment") else ""
-    args = ", ".join(f"{name} {value}" for name, value in list((detail.get("args") or {}).items())[:5])
     votes = f" · {detail['votes']}" if detail.get("votes") else ""
     if detail.get("carried_from"):
         votes = f" · in …{detail['carried_from'][-4:]}, of which this is a fork; the proposal is the same"
-    return f"{VERDICTS.get(detail['verdict'], detail['verdict'])}{f' ({args})' if args else ''}{said}{votes}"
+    verdict = VERDICTS.get(detail["verdict"], detail["verdict"])
+    if detail.get("bypass"):
+        verdict = f"passed the policy by and {verdict} alone"
+    instead = f", in place of {detail['for']}" if detail.get("for") else ""
+    return f"{verdict}{_changed_args(detail)}{instead}{said}{votes}"
+
+
+def _changed_args(detail: dict[str, Any]) -> str:
+    """What an edit has made of the arguments; or with which something happened."""
+    args, replaced = detail.get("args") or {}, detail.get("replaced")
+    if replaced is None:
+        words = [f"{name} {_brief(value)}" for name, value in args.items()]
+    else:
+        names = [name for name in {**replaced, **args} if replaced.get(name) != args.get(name)]
+        words = [f"{name} {_brief(replaced.get(name))} → {_brief(args.get(name))}" for name in names]
+    return f" ({', '.join(words[:5])})" if words else ""
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else codec.dumps(value).decode()
+    return text if len(text) <= SHORT else f"{text[:SHORT]}…"
 
 
 def _escalated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
-    return f"nobody decided in time; now also asks {', '.join(detail['to'])}"
+    names = ", ".join(name.partition(":")[2] for name in detail["to"])
+    return f"nobody decided in time; now {names} may decide too" + _until(detail)
+
+
+def _until(detail: dict[str, Any]) -> str:
+    if not detail.get("due_at"):
+        return ""
+    return f", until {datetime.fromisoformat(detail['due_at']):%Y-%m-%d %H:%M} UTC"
+
+
+def _reminded(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail.get("overdue"):
+        return "nobody decided in time; the gate stays open"
+    return "still nobody has decided; there is time" + _until(detail) if detail.get("due_at") else "still nobody has decided"
+
+
+def _reopened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
+    if detail.get("took_back"):
+        return f"took it back (“{VERDICTS.get(detail['took_back'], detail['took_back'])}”); it is asked again"
+    changed = [
+        name if name == "summary" else f"{name} {_brief(one['from'])} → {_brief(one['to'])}"
+        for name, one in (detail.get("changed") or {}).items()
+    ]
+    if not changed:
+        return f"“{detail['title']}” is asked again"
+    void = f"; void: the vote of {' and '.join(detail['void'])}" if detail.get("void") else ""
+    return f"asked again, for it is not what was approved any more: {', '.join(changed[:5])}{void}"
 
 
 def _withdrawn(entry: dict[str, Any], detail: dict[str, Any]) -> str:
@@ -196,13 +241,13 @@ _WORDS: dict[str, Any] = {
     "decided": _decided,
     "escalated": _escalated,
     "gate_withdrawn": _withdrawn,
-    "reminded": lambda entry, detail: "nobody decided in time; the gate stays open",
+    "reminded": _reminded,
     "fan_out": _fan_out,
     "branch": _branches,
     "slept": _slept,
     "signal": _signal,
     "compensated": _compensated,
-    "gate_reopened": lambda entry, detail: f"“{detail['title']}” is asked again",
+    "gate_reopened": _reopened,
     "forked": _forked,
     "held": _because("held"),
     "released": _released,

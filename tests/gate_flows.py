@@ -88,7 +88,8 @@ chosen = Workflow("t-chosen", state=Counter, version="1")
 
 
 def by_amount(state):
-    return script["approvers"](state) if "approvers" in script else ["user:bob" if state.amount < 100 else "role:admin"]
+    named = script.get("approvers")
+    return named(state) if callable(named) else ["user:bob" if state.amount < 100 else "role:admin"]
 
 
 @chosen.gate(policy=Policy(approvers=by_amount))

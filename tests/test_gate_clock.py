@@ -78,6 +78,7 @@ def test_after_an_outage_the_next_level_has_its_full_time(ask, at):
     gate = ask(Policy(approvers=["group:finance"], timeout="1h", on_timeout=escalate(["role:admin"], timeout="1h")))
     at("10 hours")
     gate = swept(gate)
+    assert gate.due_at is not None
     left = gate.due_at - gate.opened_at
     assert gate.level == 1 and timedelta(hours=10, minutes=59) < left < timedelta(hours=11, minutes=2)
 
@@ -124,5 +125,6 @@ def test_who_takes_a_decision_back_has_a_minute_left_before_the_deadline(make_ga
     assert clock.expire(gate.pk) is False  # closed; no timer fires at it
     at("59 minutes 55 seconds")
     gate = take_back(gate.pk, decision.pk, by=people.bob)
+    assert gate.due_at is not None
     left = gate.due_at - gate.opened_at
     assert gate.is_open and timedelta(minutes=60, seconds=54) < left < timedelta(minutes=62)

@@ -1,5 +1,7 @@
 """Whose votes count, and when they settle a gate."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group
 
@@ -230,7 +232,8 @@ def test_an_admins_policy_may_leave_the_approvers_to_the_workflow(make_run, work
 
 
 def test_a_policy_that_cannot_be_is_refused_and_only_admins_set_one(people):
-    for wrong in ({"quorum": 0}, {"timeout": "soon"}, {"on_timeout": {"escalate": []}}, {"zzz": 1}, {"approvers": ["bob"]}):
+    escalates: dict[str, Any] = {"on_timeout": {"escalate": []}}
+    for wrong in ({"quorum": 0}, {"timeout": "soon"}, escalates, {"zzz": 1}, {"approvers": ["bob"]}):
         with pytest.raises(policies.PolicyInvalid):
             changed(people, **wrong)
     with pytest.raises(policies.PolicyInvalid, match="reason"):

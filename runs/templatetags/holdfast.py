@@ -90,6 +90,12 @@ def verdict_words(verdict: str) -> str:
 
 
 @register.filter
+def field_words(name: str) -> str:
+    """A field's path as people read it: ``lines.0.amount`` → ``lines 1 amount``."""
+    return " ".join(str(int(part) + 1) if part.isdigit() else part.replace("_", " ") for part in str(name).split("."))
+
+
+@register.filter
 def took(milliseconds: Any) -> str:
     return words.duration(milliseconds) if isinstance(milliseconds, (int, float)) else ""
 

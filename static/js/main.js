@@ -8,3 +8,6 @@ import "./state-follow.js";
 import "./branches-follow.js";
 import "./copy.js";
 import "./forget.js";
+import "./shortcuts.js";
+import "./kept-decision.js";
+import "./undo.js";

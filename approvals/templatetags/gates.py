@@ -1,0 +1,59 @@
+"""What templates need of gates."""
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from approvals import consequences
+from approvals.models import Gate
+from approvals.models.gate import CLAIM_LASTS
+from approvals.services.people import MENTION
+from approvals.services.tallying import tally
+from runs import words
+
+register = template.Library()
+BUTTONS = {
+    "approve": "Approve",
+    "edit": "Change and approve",
+    "reject": "Reject",
+    "respond": "Reply",
+    "happened": "It happened",
+    "not_happened": "It did not",
+    "retry": "Try again",
+    "done_by_hand": "Done by hand",
+    "fail": "Fail the run",
+}
+
+
+@register.filter
+def then(gate: Gate) -> str:
+    return consequences.then(gate)
+
+
+@register.filter
+def votes_words(gate: Gate) -> str:
+    return tally(gate).in_words()
+
+
+@register.filter
+def button_words(verdict: str) -> str:
+    return BUTTONS.get(verdict, verdict)
+
+
+@register.filter
+def is_fresh(at: datetime, now: datetime) -> bool:
+    """Whether a claim of that time still counts."""
+    return at + CLAIM_LASTS > now
+
+
+@register.filter
+def mentions(text: str, names: Any) -> SafeString:
+    """The text, escaped, with the people that it mentions marked."""
+
+    def mark(found: Any) -> str:
+        return format_html("<strong>{}</strong>", found[0]) if found[1] in (names or ()) else found[0]
+
+    return mark_safe(MENTION.sub(mark, escape(words.visible(text))))

@@ -1,0 +1,58 @@
+// Keys of the inbox. A key goes to a control, and Enter uses it: nothing is decided by one slip.
+const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable]";
+let armed = null; // the verdict that Ctrl+Enter sends from the comment
+
+const shown = (element) => element && element.offsetParent !== null;
+
+function row(step) {
+  const rows = [...document.querySelectorAll(".gate-row:not([data-gone])")];
+  const here = rows.findIndex((one) => one.hasAttribute("aria-current"));
+  return rows[here < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, here + step))];
+}
+
+function open(step) {
+  const next = row(step);
+  next?.scrollIntoView({ block: "nearest" });
+  next?.querySelector(".gate-row-link").click();
+}
+
+function go(key) {
+  const found = [...document.querySelectorAll(`[data-key="${key}"]`)].find(shown);
+  if (!found) return;
+  if (found.matches("details")) {
+    found.open = true;
+    found.querySelector("input:not([type=hidden]), textarea, select")?.focus();
+  } else if (key === "r") {
+    armed = found;
+    document.getElementById("comment")?.focus();
+  } else {
+    found.focus();
+    if (key === "/") found.select();
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (!document.querySelector(".inbox")) return;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.id === "comment") {
+    event.preventDefault();
+    (armed ?? document.querySelector('.decide-buttons [data-key="a"]'))?.click();
+    armed = null;
+    return;
+  }
+  if (event.key === "Escape" && event.target.matches(TYPING)) return event.target.blur();
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING)) return;
+  if (event.key === "j" || event.key === "k") open(event.key === "j" ? 1 : -1);
+  else if (event.key === "x") document.querySelector('.gate-row[aria-current] .gate-row-tick')?.click();
+  else if (event.key === "?") document.getElementById("keys").togglePopover();
+  else if ("aerscu/".includes(event.key)) go(event.key);
+  else return;
+  event.preventDefault();
+});
+
+// The bar that decides several together is there while something is ticked.
+function ticked() {
+  const count = document.querySelectorAll(".gate-row-tick:checked").length;
+  document.getElementById("batch")?.toggleAttribute("data-ticked", count > 0);
+}
+document.addEventListener("change", (event) => { if (event.target.matches(".gate-row-tick")) ticked(); });
+document.addEventListener("holdfast:ticked", ticked);
