@@ -221,8 +221,16 @@ def _list(request: HttpRequest, tab: str) -> dict[str, Any]:
     seen = presence.looking([gate.pk for gate in gates if gate.is_open], but=request.user.get_username())
     rows = [{"gate": gate, "then": then(gate), "looking": seen.get(gate.pk, [])} for gate in gates[: inbox.PAGE]]
     more = after + inbox.PAGE if len(gates) > inbox.PAGE else None
-    return {"gates": gates[: inbox.PAGE], "rows": rows, "tab": tab, "tabs": inbox.tabs(request.user), "q": q, "after": more, "offset": after,
-            "now": database_now()}  # fmt: skip
+    return {
+        "gates": gates[: inbox.PAGE],
+        "rows": rows,
+        "tab": tab,
+        "tabs": inbox.tabs(request.user),
+        "q": q,
+        "offset": after,
+        "after": more,
+        "now": database_now(),
+    }
 
 
 def _done(request: HttpRequest) -> dict[str, Any] | None:

@@ -293,6 +293,7 @@ def test_an_admin_forks_a_refund_with_the_amount_corrected(sign_in, stack):
     gate = stack.api("bob").get(f"/api/gates?status=open&run={fork}").json()["items"][0]
     bob.goto(f"/gates/{gate['id']}/")
     bob.get_by_role("button", name=re.compile("^Approve")).click()
+    expect(bob.locator("#done")).to_contain_text("bob approved")
     assert stack.finish(fork, stack.api("alice"))["output"]["amount"] == 380
     carol.goto(f"/runs/{run}/lineage/")
     expect(carol.locator(".relative")).to_have_count(2)

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString, mark_safe
 from approvals import consequences
 from approvals.models import Gate
 from approvals.models.gate import CLAIM_LASTS
+from approvals.policy_words import sentences
 from approvals.services.people import MENTION
 from approvals.services.tallying import tally
 from runs import words
@@ -57,3 +58,8 @@ def mentions(text: str, names: Any) -> SafeString:
         return format_html("<strong>{}</strong>", found[0]) if found[1] in (names or ()) else found[0]
 
     return mark_safe(MENTION.sub(mark, escape(words.visible(text))))
+
+
+@register.filter
+def policy_words(policy: Any) -> str:
+    return " ".join(sentences(policy))
