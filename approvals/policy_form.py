@@ -18,7 +18,7 @@ class PolicyForm(forms.Form):
     )  # fmt: skip
     quorum = forms.IntegerField(min_value=1, initial=1, help_text="So many different people must approve.")
     quorum_by_group = forms.CharField(
-        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="Instead: so many of each, one a line: group:finance 1"
+        required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="Instead so many of each, one a line: group:legal 1"
     )  # fmt: skip
     veto = forms.IntegerField(min_value=1, initial=1, label="Rejections that end it")
     allow_self = forms.BooleanField(required=False, label="Whoever started the run may decide")

@@ -5,7 +5,7 @@ import uuid
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import NinjaAPI, Schema
+from ninja import Body, NinjaAPI, Schema
 from pydantic import Field
 
 from approvals.api import create_decision
@@ -42,6 +42,6 @@ def add_to(api: NinjaAPI) -> None:
             return {"gate": item.gate, "status": answer.status_code, "problem": json.loads(answer.content)}
 
     @api.post("/gates/decisions", response=list[BatchResult], operation_id="create_decisions", tags=["gates"])
-    def create_decisions(request: HttpRequest, body: Items) -> list[dict[str, Any]]:
+    def create_decisions(request: HttpRequest, body: Body[Items]) -> list[dict[str, Any]]:
         """Decide up to 100 gates. Each answer stands alone: one that is refused has its own status, and stops no other."""
         return [one(request, item) for item in body]
