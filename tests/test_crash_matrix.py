@@ -40,6 +40,11 @@ MATRIX = [
     ("crash-pay", "work", "while opening the gate", 1),
     ("crash-pay", "decide", "in the decision", 1),
     ("crash-pay", "decide", "after the decision, before the bell", 1),
+    ("crash-pay", "decide on a page", "as a page's decision is put off", 1),
+    ("crash-pay", "carry out", "after the claim", 1),
+    ("crash-pay", "carry out", "before a decision is carried out", 1),
+    ("crash-pay", "carry out", "while a decision is carried out", 1),
+    ("crash-pay", "carry out", "after a decision is carried out", 1),
     ("crash-pay", "sweep", "in the sweep, as the clock decides", 1),
     ("crash-pay", "resume", "before the step", 1),
     ("crash-pay", "resume", "before a request", 1),
@@ -141,8 +146,8 @@ def survivors(people, worker, monkeypatch):
     return carry_on
 
 
-def _answer(gate, people):
-    seen = {"version": gate.version, "proposal_hash": gate.proposal_hash, "channel": "api"}
+def _answer(gate, people, channel="api"):
+    seen = {"version": gate.version, "proposal_hash": gate.proposal_hash, "channel": channel}
     if gate.kind == "outcome":
         truth = "happened" if counted(gate.run) else "not_happened"
         decide(gate.pk, by=people.alice, verdict=truth, **seen)
@@ -189,11 +194,15 @@ def _kill(run, who, point, nth, dying, worker, people):
         while Run.objects.get(pk=run.pk).status != "succeeded":
             worker(run)
         controls.roll_back(run.pk, by=people.carol)
-    if who in ("decide", "sweep", "resume", "verify"):
+    if who in ("decide", "decide on a page", "carry out", "sweep", "resume", "verify"):
         worker(run)
         gate = Gate.objects.get(run=run)
-        if who == "decide":
-            return dying.order("decide", point, nth, run=str(run.pk))
+        if who.startswith("decide"):
+            return dying.order("decide", point, nth, run=str(run.pk), channel="page" if "page" in who else "api")
+        if who == "carry out":
+            _answer(gate, people, channel="page")
+            Run.objects.filter(pk=run.pk).update(available_at="2020-01-01T00:00Z")  # the seconds to take it back are over
+            return dying.order("work", point, nth, run=str(run.pk))
         if who == "sweep":
             Gate.objects.filter(pk=gate.pk).update(due_at="2020-01-01T00:00Z")
             return dying.order("sweep", point, nth)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 
-from approvals.models import Absence, Gate
+from approvals.models import Absence, Gate, PolicyChange
 from approvals.services import clock, people, policies
 from approvals.services.deciding import bypass, decide
 from approvals.services.taking_back import take_back
@@ -95,7 +95,7 @@ def test_a_decision_against_what_others_do_at_that_moment(people_, ask, other):
         if other == "cancel":
             assert (run.status, gate.status) in (("cancelled", "withdrawn"), ("cancelled", "decided"))
         assert type(done).__name__ not in ("OperationalError", "IntegrityError", "MoveRefused"), done
-        policies.PolicyChange.objects.all().delete()
+        PolicyChange.objects.all().delete()
 
 
 def test_a_delegate_and_the_giver_have_one_vote_between_them(people_, ask):

@@ -82,7 +82,7 @@ def gate_of(ask, people, answer):
     """A fresh gate: of erin's run, or one that she has closed."""
 
     def make(which: str) -> Gate:
-        gate = ask(Policy(approvers=["group:finance"], allow_self=False))
+        gate: Gate = ask(Policy(approvers=["group:finance"], allow_self=False))
         if which == "closed":
             answer(gate, "erin", "approve")
         own(gate, people.erin)

@@ -68,7 +68,7 @@ def _do(order: dict[str, Any]) -> None:
     else:
         gate = Gate.objects.get(run_id=order["run"])
         seen = {"version": gate.version, "proposal_hash": gate.proposal_hash}
-        decide(gate.pk, by=User.objects.get(username="bob"), verdict="approve", channel="api", **seen)
+        decide(gate.pk, by=User.objects.get(username="bob"), verdict="approve", channel=order["channel"], **seen)
 
 
 if __name__ == "__main__":
