@@ -26,7 +26,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     logging.getLogger("holdfast.run").setLevel(logging.WARNING)
     from django.contrib.auth.models import Group, User
 
-    from benchmarks import boundary, cost, deciding, durable, fan_out, history, recovery
+    from benchmarks import boundary, cost, deciding, durable, fan_out, gates, history, recovery
 
     user, _ = User.objects.get_or_create(username="bench")
     user.groups.add(Group.objects.get_or_create(name="operator")[0])
@@ -34,6 +34,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     measures = {
         "boundary": lambda: boundary.measure(stack),
         "deciding": deciding.measure,
+        "gates": gates.measure,
         "cost": cost.measure,
         "recovery": recovery.measure,
         "fan_out": lambda: fan_out.measure(stack),

@@ -29,6 +29,7 @@ from workflows.steps import DEFAULT_TIMEOUT
 log = logging.getLogger("holdfast.sweeper")
 INTERVAL = 0.25  # seconds
 BATCH = 200
+TOGETHER = 20  # gates that are fired in one commit
 KEEP_HOUSE = 60.0  # seconds between two looks for what has expired, or is to be pruned
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
@@ -133,15 +134,25 @@ class Sweeper:
                 log.exception("a part of the sweep failed; the others go on")
 
     def fire_gates(self) -> int:
-        return self._gates(Gate.objects.due().order_by("due_at"), clock.expire)
+        """The oldest first, several in one commit; where one of them cannot be, each by itself."""
+        due = list(self._gates(Gate.objects.due().order_by("due_at")))
+        fired = 0
+        for some in (due[start : start + TOGETHER] for start in range(0, len(due), TOGETHER)):
+            try:
+                fired += clock.expire_together(some)
+            except (OperationalError, InterfaceError) as error:
+                if not isinstance(error.__cause__, psycopg.errors.DeadlockDetected):
+                    raise
+            except Exception:
+                fired += self._each(some, clock.expire, self.failed_gates)
+        return fired
 
     def remind(self) -> int:
         """Gates that are still open some time before their deadline, or kept open after it."""
-        return self._gates(Gate.objects.to_remind().order_by("remind_at"), clock.remind)
+        return self._each(self._gates(Gate.objects.to_remind().order_by("remind_at")), clock.remind, self.failed_gates)
 
-    def _gates(self, candidates: GateQuerySet, act: Callable[[uuid.UUID], bool]) -> int:
-        found = candidates.exclude(pk__in=self.failed_gates.ids()).values_list("pk", flat=True)
-        return self._each(found[:BATCH], act, self.failed_gates)
+    def _gates(self, candidates: GateQuerySet) -> Iterable[uuid.UUID]:
+        return candidates.exclude(pk__in=self.failed_gates.ids()).values_list("pk", flat=True)[:BATCH]
 
     def take_over(self) -> int:
         if _one(_FRESH_START) < SETTLE_AFTER_START:

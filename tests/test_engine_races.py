@@ -223,9 +223,9 @@ def test_a_hundred_poisoned_gates_do_not_starve_the_rest(make_gate, monkeypatch)
         poisoned.append(copied.pk)
     Gate.objects.update(due_at=Now() - timedelta(hours=1))
     Gate.objects.filter(pk=good.pk).update(due_at=Now() - timedelta(seconds=1))
-    real = clock.expire
+    real = clock._fire
     monkeypatch.setattr("engine.sweeper.BATCH", 50)
-    monkeypatch.setattr(clock, "expire", lambda pk: 1 / 0 if pk in poisoned else real(pk))
+    monkeypatch.setattr(clock, "_fire", lambda run, gate, now: 1 / 0 if gate.pk in poisoned else real(run, gate, now))
     sweeper = Sweeper()
     for _ in range(3):
         sweeper.fire_gates()

@@ -14,7 +14,7 @@ from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDec
 from approvals.services import checking, outcome, tallying
 from approvals.services.opening import rehash
 from runs.access import require
-from runs.clock import Now
+from runs.clock import Now, database_now
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
@@ -48,6 +48,19 @@ def decide(
     if by is not None:
         _require_seen(gate, version, proposal_hash)
         _require_confirmed(gate, confirmed)
+    return _take(run, gate, by=by, right=right, verdict=verdict, args=args, comment=comment, channel=channel)
+
+
+def decide_as_policy(run: Run, gate: Gate, verdict: str, comment: str) -> Decision:
+    """What the policy does when its time is over. Both are locked, and the gate is open."""
+    return _take(run, gate, by=None, right=None, verdict=verdict, args=None, comment=comment, channel="policy")
+
+
+def _take(
+    run: Run, gate: Gate, *, by: Any, right: rights.Right | None, verdict: str, args: Mapping[str, Any] | None, comment: str,
+    channel: str, bypass: bool = False,
+) -> Decision:  # fmt: skip
+    """Write the answer of somebody who may give it, and what follows. Raises InvalidDecision."""
     checking.check(gate, verdict, args, comment, of_policy=by is None)
     decision = Decision.objects.create(
         gate=gate,
@@ -56,11 +69,13 @@ def decide(
         by_name=by.get_username() if by is not None else "policy",
         holder=right.holder if right else None,
         groups=list(right.groups) if right else [],
+        bypass=bypass,
         channel=channel,
         comment=comment,
         args=None if args is None else dict(args),
         version=gate.version,
         proposal_hash=gate.proposal_hash,
+        at=database_now(),
     )
     if verdict == Verdict.EDIT:
         _change_action(gate, decision)
@@ -98,15 +113,10 @@ def bypass(
         raise InvalidDecision({"reason": "say why nobody whom the policy names can decide"})
     if verdict == Verdict.EDIT:
         raise InvalidDecision({"verdict": "a bypass approves or rejects what is proposed; it cannot change it"})
-    checking.check(gate, verdict, None, reason)
-    now_void = gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)
-    now_void.update(voided_at=Now())
-    decision = Decision.objects.create(
-        gate=gate, verdict=verdict, by=by, by_name=by.get_username(), holder=by, bypass=True, channel=channel, comment=reason,
-        version=gate.version, proposal_hash=gate.proposal_hash,
-    )  # fmt: skip
-    _settle(run, gate, decision)
-    return decision
+    earlier = gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)
+    earlier.update(voided_at=Now())
+    right = rights.Right(by, ())
+    return _take(run, gate, by=by, right=right, verdict=verdict, args=None, comment=reason, channel=channel, bypass=True)
 
 
 def lock(gate_id: uuid.UUID) -> tuple[Run, Gate]:
@@ -165,8 +175,8 @@ def _change_action(gate: Gate, decision: Decision) -> None:
 
 
 def _settle(run: Run, gate: Gate, decision: Decision) -> None:
-    votes = tallying.tally(gate, gate.decisions.standing())
     alone = decision.by is None or decision.bypass
+    votes = tallying.tally(gate, [decision] if alone else gate.decisions.standing())
     final = alone or not (decision.agrees or decision.rejects)
     final = final or (decision.agrees and votes.is_met) or (decision.rejects and votes.vetoes >= gate.veto)
     detail = {

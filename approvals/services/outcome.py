@@ -41,7 +41,7 @@ def close(run: Run, gate: Gate, decision: Decision, *, undo: timedelta) -> None:
     if is_waiting and gate.kind != GateKind.UNDO and (undo or to_revalidate(run, gate)):
         _put_off(row, gate, decision, undo)
     else:
-        carry_out(row, siblings)
+        carry_out(row, siblings, decision)
 
 
 def to_revalidate(run: Run, gate: Gate) -> bool:
@@ -58,10 +58,13 @@ def decided(row: Run | Branch) -> list[Gate]:
     return _opened_with(gate.run, gate)
 
 
-def carry_out(row: Run | Branch, gates: Sequence[Gate]) -> None:
-    """Do what the decided gates of one boundary lead to. The row is locked. Raises InvalidDecision."""
+def carry_out(row: Run | Branch, gates: Sequence[Gate], decision: Decision | None = None) -> None:
+    """Do what the decided gates of one boundary lead to; ``decision`` closed the last. The row is locked.
+
+    Raises InvalidDecision.
+    """
     last = max(gates, key=lambda gate: gate.final_at or gate.opened_at)
-    decision = list(last.decisions.standing())[-1]
+    decision = decision or list(last.decisions.standing())[-1]
     if last.kind == GateKind.UNDO:
         assert isinstance(row, Run)
         _settle_undo(row, last, decision)
@@ -104,14 +107,19 @@ def _settle_all(row: Run | Branch, gates: list[Gate], decision: Decision) -> Non
     if failed is not None:
         fail(row, f"{failed.title}: nobody decided in time", by=decision.by_name, comment=decision.comment)
     elif rejected is not None and rejected.on_reject in ("end", "roll_back"):
-        comments = rejected.decisions.filter(verdict=Verdict.REJECT, voided_at=None).values_list("comment", flat=True)
-        reason = next(iter(comments), "")
+        reason = decision.comment if decision.gate_id == rejected.pk else _words_of(rejected)
         if rejected.on_reject == "end":
             ending.reject(row, by=rejected.outcome_by, reason=reason)
         else:
             _roll_back(row, by=rejected.outcome_by, reason=reason)
     else:
         _go_on(row, gates, rejected)
+
+
+def _words_of(gate: Gate) -> str:
+    """Why it was rejected, by whoever ended it."""
+    comments = gate.decisions.standing().filter(verdict=Verdict.REJECT).order_by("-id").values_list("comment", flat=True)
+    return comments.first() or ""
 
 
 def _roll_back(row: Run | Branch, *, by: str, reason: str) -> None:

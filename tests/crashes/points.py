@@ -37,7 +37,7 @@ POINTS = {
     "after an effect is undone, before that is noted": ("engine.undoing", "Undoing._undone", "before"),
     "after it is noted": ("engine.undoing", "Undoing._undone", "after"),
     "as the roll back ends": ("engine.undoing", "Undoing._finish_undoing", "before"),
-    "in the sweep, as the clock decides": ("approvals.services.clock", "decide", "after"),
+    "in the sweep, as the clock decides": ("approvals.services.clock", "decide_as_policy", "after"),
 }
 
 
