@@ -16,6 +16,7 @@ from runs.schema_form import JsonField, label_of, resolve, scalar_field, unix
 
 ROWS = 20  # items of a list of objects that have fields of their own; a longer one is edited as JSON
 DEPTH = 4
+LINES = ("string", "integer", "number")  # whose lists are edited one a line
 SCALARS = ("string", "integer", "number", "boolean")
 REMOVE = ":remove"  # after an item's path: a tick that takes it out of the list
 
@@ -24,15 +25,21 @@ class ChoiceField(forms.TypedChoiceField):
     """One of the schema's values, each in its own type."""
 
     def __init__(self, values: list[Any], **options: Any) -> None:
-        self.known = {_spelled(value): value for value in values}
-        choices = [("", "—")] * (not options.get("required")) + [(text, text) for text in self.known]
+        self.known = {json.dumps(value): value for value in values}  # 1 and "1" are two of them
+        choices = [("", "—")] * (not options.get("required")) + [(key, _spelled(value)) for key, value in self.known.items()]
         super().__init__(choices=choices, coerce=self.known.__getitem__, empty_value=None, **options)
 
+    def valid_value(self, value: Any) -> bool:
+        return super().valid_value(value) or json.dumps(value) in self.known
+
+    def clean(self, value: Any) -> Any:
+        return super().clean(value if value in self.known or value in (None, "") else json.dumps(value))
+
     def prepare_value(self, value: Any) -> Any:
-        return value if isinstance(value, str) and value in self.known else "" if value is None else _spelled(value)
+        return value if isinstance(value, str) and value in self.known else "" if value is None else json.dumps(value)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(self.prepare_value(initial) != (data or ""))
+        return bool(self.prepare_value(initial) != self.prepare_value(data or None))
 
 
 class MomentField(forms.DateTimeField):
@@ -49,8 +56,10 @@ class MomentField(forms.DateTimeField):
             return value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
+        """The form shows whole seconds; what stands there unchanged keeps its fractions and its offset."""
         try:
-            return bool(self.to_python(data) != self.to_python(self.prepare_value(initial)))
+            before = self.to_python(self.prepare_value(initial))
+            return bool(self.to_python(data) != (before and before.replace(microsecond=0)))
         except forms.ValidationError:
             return True
 
@@ -116,7 +125,7 @@ class EditForm(forms.Form):
             *path, _ = field.name.split(".")
             if field.name.endswith(REMOVE):
                 path = field.name.removesuffix(REMOVE).split(".")
-            words = " › ".join(str(int(part) + 1) if part.isdigit() else part.replace("_", " ") for part in path)
+            words = " › ".join(str(int(part) + 1) if part.isdecimal() else part.replace("_", " ") for part in path)
             found.setdefault(words, []).append(field)
         yield from found.items()
 
@@ -174,7 +183,7 @@ def _field(name: str, part: Mapping[str, Any], *, required: bool, initial: Any, 
         return ChoiceField(list(part.get("enum", [part.get("const")])), **common)
     if part.get("type") == "string" and part.get("format") == "date-time" and _is_moment(initial):
         return MomentField(**{**common, "help_text": f"{common['help_text']} In UTC.".strip()})
-    if part.get("type") == "array" and (items.get("type") in SCALARS or "enum" in items) and _are_lines(initial):
+    if part.get("type") == "array" and items.get("type") in LINES and "format" not in items and _are_lines(initial):
         return LinesField(items, **{**common, "required": False})
     if part.get("type") in SCALARS and not (
         part.get("type") == "string" and initial is not None and not isinstance(initial, str)
@@ -244,7 +253,7 @@ def _put(found: Any, path: list[str], value: Any) -> None:
             found[key] = value
             return
         if isinstance(found, dict) and found.get(key) is None:
-            found[key] = [] if following.isdigit() else {}
+            found[key] = [] if following.isdecimal() else {}
         found = found[key]
 
 

@@ -13,6 +13,7 @@ from approvals.consequences import consequences, outside
 from approvals.edit_form import EditForm
 from approvals.models import Decision, Gate, GateKind
 from approvals.services.deciding import closed_in_words
+from approvals.services.outcome import is_put_off
 from approvals.services.people import claimant
 from approvals.services.reopening import differences
 from approvals.services.tallying import tally
@@ -54,7 +55,7 @@ def shown(
         "outside": outside(gate),
         "path": steps,
         "path_before": before,
-        "precedents": showing.precedents(gate),
+        "precedents": showing.precedents(gate, user),
         "history": showing.history(gate),
         "claimant": claimant(gate, now) if gate.is_open else None,
         "snoozed": gate.is_open and gate.snoozes.filter(user=user.pk, until__gt=now).first(),
@@ -71,7 +72,7 @@ def done(decision: Decision) -> dict[str, Any]:
     """The context of ``gates/_done.html``: what was just decided, and until when it can be taken back."""
     gate = decision.gate
     row = gate.branch or gate.run
-    waits = row.is_decided and (row.step, row.visit) == (gate.step, gate.visit)
+    waits = is_put_off(row, gate)
     open_vote = gate.is_open and decision.voided_at is None
     until = (row.pause or {}).get("until") if waits and decision.voided_at is None else None
     return {"decision": decision, "gate": gate, "run": gate.run, "until": until, "vote": open_vote, "votes": tally(gate)}
@@ -115,7 +116,10 @@ def form_of(gate: Gate, data: Any) -> Form | None:
         return _result_form(gate, data)
     if gate.action is None or "edit" not in gate.verdicts or not gate.action["schema"].get("properties"):
         return None
-    return EditForm(gate.action["schema"], gate.action["args"], data)
+    try:
+        return EditForm(gate.action["schema"], gate.action["args"], data)
+    except (TypeError, ValueError, AttributeError, KeyError, RecursionError):  # a schema that is none: it cannot be edited here
+        return None
 
 
 def _result_form(gate: Gate, data: Any) -> SchemaForm | None:

@@ -104,11 +104,16 @@ def absence_list(request: HttpRequest) -> HttpResponse:
 def _announce(request: HttpRequest) -> None:
     """Raises InvalidDecision. Times are those of the browser's form, in UTC."""
     posted: Any = request.POST
-    times = {name: parse_datetime(f"{posted.get(name, '')}+00:00") for name in ("starts", "ends")}
-    for name, at in times.items():
-        if at is None:
+    times = {}
+    for name in ("starts", "ends"):
+        try:
+            times[name] = parse_datetime(f"{posted.get(name, '')}+00:00")
+        except ValueError:
+            times[name] = None
+        if times[name] is None:
             raise InvalidDecision({name: "a date and a time were expected"})
-    user = User.objects.filter(username=posted.get("user", "")).first() if may(request.user, "administer") else None
+    username = posted.get("user", "").replace("\0", "")
+    user = User.objects.filter(username=username).first() if may(request.user, "administer") else None
     absences.announce(by=request.user, user=user, deputy=posted.get("deputy", ""), **times)  # type: ignore[arg-type]
 
 

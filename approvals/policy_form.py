@@ -99,7 +99,7 @@ def _by_group(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for line in filter(str.strip, text.splitlines()):
         name, _, count = line.strip().rpartition(" ")
-        found[name.strip()] = int(count) if count.isascii() and count.isdigit() else count
+        found[name.strip()] = int(count) if count.isascii() and count.isdigit() and len(count) < 7 else count
     return found
 
 

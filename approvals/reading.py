@@ -6,6 +6,7 @@ from django.db.models import Prefetch
 
 from approvals.models import Decision, Delegation, Gate, GateKind, GateQuerySet, Risk
 from approvals.models.gate import CLAIM_LASTS
+from approvals.services.outcome import is_put_off
 from approvals.services.tallying import tally
 from workflows import masking, registry
 
@@ -83,8 +84,7 @@ def _claim(gate: Gate) -> dict[str, Any] | None:
 
 def _awaits(gate: Gate) -> bool:
     """Whether its decision is still to be carried out."""
-    row = gate.branch or gate.run
-    return bool(gate.outcome_verdict) and row.is_decided and (row.step, row.visit) == (gate.step, gate.visit)
+    return bool(gate.outcome_verdict) and is_put_off(gate.branch or gate.run, gate)
 
 
 def _votes(gate: Gate) -> dict[str, Any]:

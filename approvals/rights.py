@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db.models import Q
 
 from approvals.models import AGREED, ANY, Decision, Delegation, Gate, GateStatus
 from approvals.models.gate import names_of
@@ -37,7 +38,7 @@ def standing(gate: Gate, user: Any) -> Standing:
     if found and not gate.allow_self and user.pk in gate.run.starters:
         what = "this run" if gate.run.created_by_id == user.pk else "the run that this one was forked from"
         return Standing(None, f"You started {what}, and its policy wants somebody else to decide.")
-    if other := _approved_elsewhere(gate, user):
+    if other := approved_elsewhere(gate, user):
         return Standing(None, f"You have approved “{other}” of this run, and its policy wants different people for the two.")
     used = {vote.holder_id: vote for vote in votes}
     why = f"This gate asks {gate.approvers_in_words()}; you are not one of them."
@@ -84,8 +85,9 @@ def groups_of(gate: Gate, holder: Any) -> tuple[str, ...]:
     return (ANY,) if others or holder.get_username() in gate.approver_users or not counted else counted
 
 
-def _approved_elsewhere(gate: Gate, user: Any) -> str:
-    agreed = Decision.objects.filter(by=user, voided_at=None, verdict__in=AGREED, gate__run=gate.run_id)
+def approved_elsewhere(gate: Gate, user: Any) -> str:
+    """The key of another gate of the run that was approved by the user, or by their right, and that wants others here."""
+    agreed = Decision.objects.filter(Q(by=user) | Q(holder=user), voided_at=None, verdict__in=AGREED, gate__run=gate.run_id)
     others = agreed.exclude(gate=gate.pk).exclude(gate__status=GateStatus.WITHDRAWN)
     for key, distinct_from in others.values_list("gate__key", "gate__distinct_from"):
         if key in gate.distinct_from or gate.key in distinct_from:

@@ -23,6 +23,7 @@ from approvals.services.taking_back import take_back
 from checkpoints import store
 from runs.access import NotPermitted
 from runs.clock import database_now
+from runs.notices import into_notices
 from runs.views import whole_number
 from workflows import registry
 from workflows.errors import StateUnreadable, StepGone
@@ -30,13 +31,6 @@ from workflows.errors import StateUnreadable, StepGone
 BANNER = timedelta(minutes=2)  # for which a page tells of the decision before
 UNUSABLE = (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable)
 View = Callable[..., HttpResponseBase]
-
-
-def into_notices(answer: HttpResponse) -> HttpResponse:
-    """Have htmx put it above the page, and leave the rest, with all that was typed, as it is."""
-    for name, value in {"HX-Retarget": "#notices", "HX-Reswap": "innerHTML", "HX-Push-Url": "false"}.items():
-        answer.headers[name] = value
-    return answer
 
 
 def signed_in(view: View) -> View:
@@ -47,8 +41,7 @@ def signed_in(view: View) -> View:
     def checked(request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
         if request.user.is_authenticated or not request.htmx:  # type: ignore[attr-defined]
             return whole(request, *args, **options)
-        answer = render(request, "gates/_signed_out.html", status=401)
-        return into_notices(answer)
+        return into_notices(render(request, "gates/_signed_out.html", status=401))
 
     return checked
 

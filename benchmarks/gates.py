@@ -16,7 +16,7 @@ from runs.models import Run
 
 MANY = 10_000
 MINUTE = 60.0
-BUSY, STEPS = 60, 4000  # runs that keep the workers busy meanwhile, and their steps
+BUSY, STEPS = 30, 4000  # runs that keep the workers busy meanwhile, and their steps
 LOOKS = 40
 
 _COPY_RUNS = """

@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Q
+
 from approvals.models import AGREED, Decision, Gate, GateKind, GateStatus
 from approvals.services import policies
 from approvals.services.opening import Question, proposal_hash, proposal_of
+from approvals.services.outcome import is_put_off
 from checkpoints import store
 from checkpoints.models import Checkpoint
 from engine import boundary, endings
 from engine.context import RunCtx
 from engine.insisting import insist
+from engine.services.starting import InputInvalid
 from runs import bell, lineage
 from runs.clock import Now
 from runs.models import Kind, Run, new_id
@@ -42,8 +46,15 @@ def decisions_until(origin: Run, at: Checkpoint, fork: Run, workflow: Workflow[A
 def _holds(gate: Gate, origin: Run, fork: Run, workflow: Workflow[Any]) -> bool:
     """Whether an approval counts in the fork: under the same policy, made here, and not by whoever starts the fork."""
     step = workflow.steps.get(gate.step)
-    if gate.outcome_verdict not in AGREED or not isinstance(step, GateStep):
+    if gate.outcome_verdict not in AGREED:
         return True
+    if not isinstance(step, GateStep):
+        if not _may_take(gate, fork.starters):
+            text = f"who forks the run has approved “{gate.title}”, and may not approve the fork; fork from before that"
+            raise InputInvalid({"seq": text})
+        return True
+    if step.revalidate is not None:  # its facts may be old by now; the effect that needs it has it asked
+        return False
     same = gate.policy == _policy(fork.workflow, gate.key, step.policy.as_json(), gate)
     return origin.imported_at is None and same and _may_take(gate, fork.starters)
 
@@ -56,7 +67,8 @@ def _policy(workflow: str, key: str, policy: Mapping[str, Any], gate: Gate) -> M
 
 def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
     """Whether an approval was not given by somebody who may not approve the fork."""
-    return gate.allow_self or not gate.decisions.filter(by__in=starters, voided_at=None, verdict__in=AGREED).exists()
+    theirs = Q(by__in=starters) | Q(holder__in=starters)
+    return gate.allow_self or not gate.decisions.standing().filter(theirs, verdict__in=AGREED).exists()
 
 
 def find(run: Any, question: Question) -> Gate | None:
@@ -70,7 +82,8 @@ def find(run: Any, question: Question) -> Gate | None:
     starters = Run.objects.values_list("starters", flat=True).get(pk=run.id)
     used = set(Gate.objects.filter(run=run.id).values_list("carried_from", flat=True))
     gates = Gate.objects.filter(run__in=ancestors, branch=None, step=run.step, key=question.key, kind=GateKind.APPROVAL)
-    decided = gates.filter(status=GateStatus.DECIDED).order_by("-final_at").prefetch_related("decisions")
+    found = gates.filter(status=GateStatus.DECIDED).select_related("run").order_by("-final_at").prefetch_related("decisions")
+    decided = [gate for gate in found if not is_put_off(gate.run, gate)]  # what can still be taken back is none yet
     policy = policies.effective(run.workflow, question.key, question.policy)
     same = [gate for gate in decided if gate.policy == policy and _is_same(gate, question)]
     if not same or same[0].outcome_verdict not in AGREED:

@@ -29,7 +29,7 @@ from workflows.steps import DEFAULT_TIMEOUT
 log = logging.getLogger("holdfast.sweeper")
 INTERVAL = 0.25  # seconds
 BATCH = 200
-TOGETHER = 20  # gates that are fired in one commit
+TOGETHER = 50  # gates that are fired in one commit
 KEEP_HOUSE = 60.0  # seconds between two looks for what has expired, or is to be pruned
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from approvals.models import Gate
+from approvals import inbox
 from holdfast import VERSION
 from runs.access import roles
 from runs.models import WorkflowHold
@@ -18,8 +18,9 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         return {"holdfast_version": VERSION}
     return {
         "holdfast_version": VERSION,
+        "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "roles": roles(user),
-        "inbox_count": lambda: Gate.objects.decidable_by(user).count(),
+        "inbox_count": lambda: inbox.Tab("mine", "", inbox.mine(user)[: inbox.COUNTED + 1].count()).count_words,
         "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
         "demo": settings.HOLDFAST_DEMO,
     }

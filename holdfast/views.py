@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from engine import health, metrics
 from runs.moves import Status
+from runs.notices import into_notices
 
 TOKENS = ("paper", "surface", "sunken", "line", "line-strong", "ink", "ink-quiet", "link", "act", "good", "bad", "move")
 
@@ -36,6 +37,8 @@ def metrics_list(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     text = "Your session has changed since this page was opened. Go back, reload, and send it again; nothing was done."
+    if request.headers.get("HX-Request"):
+        return into_notices(render(request, "gates/_signed_out.html", status=403))
     return render(request, "error.html", {"title": "Not sent", "text": text}, status=403)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from django import forms
 
+from workflows import codec
+
 LONG = 200  # characters from which a text gets a larger box
 
 
@@ -135,9 +137,11 @@ class JsonField(forms.CharField):
         if not text:
             return None
         try:
-            return json.loads(text)
-        except ValueError as error:
+            found = codec.loads(text.encode())
+            codec.dumps(found)  # what PostgreSQL cannot hold is refused at the door
+        except (ValueError, RecursionError) as error:
             raise forms.ValidationError(f"JSON ({self.expected}) was expected: {error}") from None
+        return found
 
 
 def _field(name: str, part: Mapping[str, Any], *, required: bool) -> forms.Field:

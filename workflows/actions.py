@@ -19,7 +19,7 @@ class Action:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
 
     def as_json(self) -> dict[str, Any]:
-        order = list(self.schema.get("properties", self.args))
+        order = list(self.schema.get("properties") or self.args)
         return {"name": self.name, "args": dict(self.args), "schema": dict(self.schema), "order": order}
 
 
@@ -52,6 +52,6 @@ class Proposal:
         return {
             "name": kind.__name__,
             "args": self.action.model_dump(mode="json"),
-            "schema": kind.model_json_schema(),
+            "schema": kind.model_json_schema(by_alias=False),
             "order": list(kind.model_fields),  # jsonb keeps lists in order, and not keys
         }

@@ -11,6 +11,8 @@ from workflows.hours import WorkingHours
 TIMEOUTS = ("reject", "approve", "fail", "keep")
 RISKS = ("low", "normal", "high")
 WORDED = ("approve", "edit", "reject")  # verdicts of which a policy may want a comment
+LEVELS = 20  # of escalation at most
+LONGEST = 3650 * 86400.0  # seconds
 GROUPS = 8  # groups at most that may have a quorum each
 _APPROVER = re.compile(r"(user|group|role):([\w.@+-]+(?: [\w.@+-]+)*)")
 Approvers = Sequence[str] | Callable[..., Sequence[str]]
@@ -29,8 +31,8 @@ def escalate(approvers: Sequence[str], *, timeout: Duration, then: str | Escalat
     """What a policy does at its timeout: add approvers (none is removed) and start a new clock of ``timeout``."""
     _check_approvers(approvers)
     _check_timeout(then)
-    if not approvers or seconds(timeout) == 0:
-        raise ValueError("escalate() needs at least one approver and a timeout")
+    if not approvers or not 0 < seconds(timeout) <= LONGEST:
+        raise ValueError("escalate() needs at least one approver and a timeout of at most ten years")
     return Escalation(tuple(approvers), timeout, then)
 
 
@@ -71,11 +73,12 @@ class Policy:
                 raise ValueError(f"{name}={value!r}: a list was expected, such as [{value!r}]")
         _check_timeout(self.on_timeout)
         _check_count("veto", self.veto)
+        self._check_counts()
         if not callable(self.approvers):
             _check_approvers(self.approvers)
             self._check_quorum(self.approvers)
-        if self.timeout is not None and seconds(self.timeout) == 0:
-            raise ValueError("timeout=0 would end the gate before anyone sees it")
+        if self.timeout is not None and not 0 < seconds(self.timeout) <= LONGEST:
+            raise ValueError(f"timeout={self.timeout!r}: more than nothing, and at most ten years, was expected")
         if self.timeout is None and not isinstance(self.on_timeout, str):
             raise ValueError("on_timeout=escalate(…) needs a timeout")
         if not set(self.comment) <= set(WORDED):
@@ -131,16 +134,20 @@ class Policy:
             known["on_timeout"] = _timeout_from_json(known["on_timeout"])
         return cls(**known)
 
+    def _check_counts(self) -> None:
+        if not isinstance(self.quorum, Mapping):
+            return _check_count("quorum", self.quorum)
+        if not 1 <= len(self.quorum) <= GROUPS:
+            raise ValueError(f"quorum of {len(self.quorum)} groups: 1 to {GROUPS} were expected")
+        for name, count in self.quorum.items():
+            _check_count(f"quorum of {name!r}", count)
+
     def _check_quorum(self, approvers: Sequence[str]) -> None:
         if isinstance(self.quorum, Mapping):
-            for name, count in self.quorum.items():
-                _check_count(f"quorum of {name!r}", count)
+            for name in self.quorum:
                 if name not in approvers or str(name).startswith("user:"):
                     raise ValueError(f"quorum names {name!r}, which is no group or role among the approvers")
-            if not 1 <= len(self.quorum) <= GROUPS:
-                raise ValueError(f"quorum={dict(self.quorum)!r}: 1 to {GROUPS} groups were expected")
             return
-        _check_count("quorum", self.quorum)
         users = {name for name in approvers if name.startswith("user:")}
         if approvers and len(users) == len(approvers) < self.quorum:
             raise ValueError(f"quorum={self.quorum} can never be met by {len(users)} approver(s)")
@@ -160,10 +167,12 @@ def _timeout_as_json(choice: str | Escalation) -> str | dict[str, Any]:
     }
 
 
-def _timeout_from_json(choice: Any) -> Any:
+def _timeout_from_json(choice: Any, level: int = 1) -> Any:
     if not isinstance(choice, Mapping):
         return choice
-    return escalate(choice["escalate"], timeout=choice["timeout"], then=_timeout_from_json(choice["then"]))
+    if level > LEVELS:
+        raise ValueError(f"more than {LEVELS} levels of escalation")
+    return escalate(choice["escalate"], timeout=choice["timeout"], then=_timeout_from_json(choice["then"], level + 1))
 
 
 def _check_count(name: str, value: object) -> None:

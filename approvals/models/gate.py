@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -77,7 +77,8 @@ def _place_in(names: Any, name: Any) -> models.Func:
 
 def _approved_elsewhere(user: Any) -> Exists:
     """The user has approved another gate of the run that wants different people."""
-    agreed = Decision.objects.filter(by=user, voided_at=None, verdict__in=AGREED, gate__run=OuterRef("run"))
+    by = Q(by=user) | Q(holder=user)
+    agreed = Decision.objects.filter(by, voided_at=None, verdict__in=AGREED, gate__run=OuterRef("run"))
     others = agreed.exclude(gate=OuterRef("pk")).exclude(gate__status=GateStatus.WITHDRAWN)
     here = _place_in(OuterRef("distinct_from"), F("gate__key"))
     there = _place_in(F("gate__distinct_from"), OuterRef("key"))
@@ -238,15 +239,15 @@ class Gate(models.Model):
     def short_id(self) -> str:
         return str(self.id)[-4:]
 
-    def arguments(self) -> list[tuple[str, Any, Any]]:
-        """The action's arguments in the author's order: name, value, and what was proposed where a person changed it."""
+    def arguments(self) -> list["Argument"]:
+        """The action's arguments in the author's order."""
         if self.action is None:
             return []
         args: dict[str, Any] = self.action["args"]
         proposed: dict[str, Any] = self.action.get("proposed", args)
         names = [name for name in self.action.get("order", ()) if name in args]
-        names += [name for name in args if name not in names]
-        return [(name, args[name], proposed.get(name) if proposed.get(name) != args[name] else None) for name in names]
+        names += [name for name in {**args, **proposed} if name not in names]
+        return [Argument(name, args.get(name), proposed.get(name), args.get(name) != proposed.get(name)) for name in names]
 
     def approvers_in_words(self) -> str:
         return in_words([*self.approver_users, *self.approver_groups])
@@ -254,6 +255,15 @@ class Gate(models.Model):
     @property
     def wants_password(self) -> bool:
         return bool(self.policy.get("reauthenticate"))
+
+
+class Argument(NamedTuple):
+    """One of an action. ``changed``: a person has edited it; ``proposed`` is what the workflow had proposed."""
+
+    name: str
+    value: Any
+    proposed: Any
+    changed: bool
 
 
 def in_words(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Being out of office, with a deputy."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -8,6 +8,7 @@ from django.db import transaction
 
 from approvals.models import Absence
 from approvals.refusals import InvalidDecision
+from approvals.services.people import FARTHEST
 from runs.access import require
 from runs.clock import database_now
 
@@ -21,12 +22,15 @@ def announce(*, by: Any, deputy: str, starts: datetime, ends: datetime, user: An
     user = by if user is None else user
     if user.pk != by.pk:
         require(by, "administer")
-    found = User.objects.filter(username=deputy.strip(), is_active=True).first()
+    found = None if "\0" in deputy else User.objects.filter(username=deputy.strip(), is_active=True).first()
     if found is None or found.pk == user.pk:
         raise InvalidDecision({"deputy": f"the name of another person who can sign in was expected, not {deputy[:100]!r}"})
     User.objects.select_for_update(no_key=True).get(pk=user.pk)  # two of them at one time would overlap
-    if ends <= starts or ends <= database_now():
-        raise InvalidDecision({"ends": "a time after the start, and in the future, was expected"})
+    now = database_now()
+    if not starts < ends or not timedelta(0) < ends - now < FARTHEST:
+        raise InvalidDecision({"ends": "a time after the start, in the future and within ten years, was expected"})
+    if starts < now - FARTHEST:
+        raise InvalidDecision({"starts": "a time within the last ten years was expected"})
     if Absence.objects.filter(user=user, starts__lt=ends, ends__gt=starts).exists():
         raise InvalidDecision({"starts": "another absence is in the way; end that first"})
     return Absence.objects.create(user=user, deputy=found, starts=starts, ends=ends, set_by=by)

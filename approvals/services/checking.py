@@ -1,9 +1,12 @@
 """What a decision must be, before anything is written."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
+import referencing
+from referencing.exceptions import Unresolvable
 
 from approvals.models import Gate, Verdict
 from approvals.refusals import InvalidDecision
@@ -11,6 +14,7 @@ from approvals.services import outcome
 from workflows import masking, registry
 
 COMMENT_LIMIT = 10_000  # characters
+ODD = (re.error, TypeError, ValueError, AttributeError, KeyError)  # what a schema that is none can raise
 
 
 def check(gate: Gate, verdict: str, args: Mapping[str, Any] | None, comment: str, *, of_policy: bool = False) -> None:
@@ -51,13 +55,19 @@ def _check_edit(gate: Gate, args: Mapping[str, Any] | None) -> None:
 
 def check_args(schema: Mapping[str, Any], args: Any) -> None:
     """Raises InvalidDecision that names each argument that the action's JSON Schema refuses."""
-    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
-    errors = {
-        ".".join(["args", *(str(part) for part in error.absolute_path)]): error.message[:500]
-        for error in validator.iter_errors(args)
-    }
-    if isinstance(args, Mapping) and "properties" in schema:
-        unknown = [name for name in args if name not in schema["properties"]]
+    nothing_else = referencing.Registry()  # what the schema refers to is in it: nothing is fetched
+    validator = jsonschema.Draft202012Validator(schema, registry=nothing_else, format_checker=jsonschema.FormatChecker())
+    try:
+        errors = {
+            ".".join(["args", *(str(part) for part in error.absolute_path)]): error.message[:500]
+            for error in validator.iter_errors(args)
+        }
+    except (jsonschema.exceptions.SchemaError, jsonschema.exceptions.UnknownType, Unresolvable, RecursionError, *ODD) as error:
+        text = f"the workflow's schema of this action cannot be used, so it cannot be edited: {error}"
+        raise InvalidDecision({"args": text[:500]}) from None
+    properties = schema.get("properties")
+    if isinstance(args, Mapping) and isinstance(properties, Mapping) and not schema.get("additionalProperties"):
+        unknown = [name for name in args if name not in properties]
         errors |= {f"args.{name}": "the action has no such argument" for name in unknown}
     if errors:
         raise InvalidDecision(errors)

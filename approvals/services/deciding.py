@@ -14,7 +14,7 @@ from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDec
 from approvals.services import checking, outcome, tallying
 from approvals.services.opening import rehash
 from runs.access import require
-from runs.clock import Now, database_now
+from runs.clock import Now
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
@@ -75,7 +75,6 @@ def _take(
         args=None if args is None else dict(args),
         version=gate.version,
         proposal_hash=gate.proposal_hash,
-        at=database_now(),
     )
     if verdict == Verdict.EDIT:
         _change_action(gate, decision)
@@ -105,6 +104,8 @@ def bypass(
         raise NotYours(gate, "The policy of this gate does not let anybody past it, admins neither.")
     if not gate.allow_self and by.pk in run.starters:
         raise NotYours(gate, "You started this run; its policy wants somebody else to decide, and a bypass is no way around.")
+    if other := rights.approved_elsewhere(gate, by):
+        raise NotYours(gate, f"You have approved “{other}” of this run; the policy wants different people for the two.")
     _require_open(gate)
     if version is not None or proposal_hash is not None:
         _require_seen(gate, version, proposal_hash)
@@ -113,10 +114,13 @@ def bypass(
         raise InvalidDecision({"reason": "say why nobody whom the policy names can decide"})
     if verdict == Verdict.EDIT:
         raise InvalidDecision({"verdict": "a bypass approves or rejects what is proposed; it cannot change it"})
-    earlier = gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)
-    earlier.update(voided_at=Now())
+    earlier = list((gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)).values_list("pk"))
+    own = Decision.objects.filter(pk__in=[pk for (pk,) in earlier])
+    own.update(voided_at=Now())
     right = rights.Right(by, ())
-    return _take(run, gate, by=by, right=right, verdict=verdict, args=None, comment=reason, channel=channel, bypass=True)
+    made = _take(run, gate, by=by, right=right, verdict=verdict, args=None, comment=reason, channel=channel, bypass=True)
+    own.update(voided_by=made)
+    return made
 
 
 def lock(gate_id: uuid.UUID) -> tuple[Run, Gate]:
@@ -146,6 +150,8 @@ def _right(gate: Gate, by: Any) -> rights.Right:
 
 
 def _require_open(gate: Gate) -> None:
+    if gate.is_open and gate.run.is_final:
+        raise GateClosed(gate, f"The run is {gate.run.get_status_display().lower()}; nothing waits for an answer.")
     if not gate.is_open:
         when = f" at {gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
         raise GateClosed(gate, f"Somebody was first: {closed_in_words(gate)}{when}.")

@@ -9,14 +9,14 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import Q
 
-from approvals.models import Gate, GateKind
+from approvals.models import AGREED, Decision, Gate, GateKind
 from approvals.services import policies, timing
 from runs.access import ADMIN
 from runs.clock import database_now
 from runs.models import Branch, Kind, Run
 from runs.services import journal, moves
 from workflows import codec
-from workflows.policy import RISKS, Policy
+from workflows.policy import RISKS
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
     if question.kind == GateKind.APPROVAL:
         policy = policies.effective(run.workflow, question.key, policy)
     users, groups = split(policy["approvers"])
-    if not _anybody(users, groups, run, policy["allow_self"]):
+    if not _are_enough(users, groups, run, question.key, policy):
         groups.append(ADMIN)
     proposal = proposal_of(question)
     gate = Gate(
@@ -114,7 +114,7 @@ def ruled(policy: Mapping[str, Any]) -> dict[str, Any]:
     """What a gate repeats of its policy, to be asked for by the database."""
     return {
         "allow_self": policy["allow_self"],
-        "quorum": Policy.from_json({"quorum": policy["quorum"], "approvers": policy["approvers"]}).needed,
+        "quorum": policy["quorum"] if isinstance(policy["quorum"], int) else sum(policy["quorum"].values()),
         "veto": policy["veto"],
         "distinct_from": policy["distinct_from"],
         "risk": RISKS.index(policy["risk"]),
@@ -127,14 +127,26 @@ def split(approvers: Sequence[str]) -> tuple[list[str], list[str]]:
     return users, [name.partition(":")[2] for name in approvers if not name.startswith("user:")]
 
 
-def _anybody(users: Sequence[str], groups: Sequence[str], run: Run, allow_self: bool) -> bool:
-    """Whether somebody who could sign in may answer; else the gate goes to admins at once."""
-    able = User.objects.filter(Q(username__in=users) | Q(groups__name__in=groups), is_active=True)
-    return able.exists() if allow_self else able.exclude(pk__in=run.starters).exists()
+def _are_enough(users: Sequence[str], groups: Sequence[str], run: Run, key: str, policy: Mapping[str, Any]) -> bool:
+    """Whether enough people who can sign in may approve; else the gate goes to admins at once."""
+    able = User.objects.filter(Q(username__in=users) | Q(groups__name__in=groups), is_active=True).distinct()
+    if not policy["allow_self"]:
+        able = able.exclude(pk__in=run.starters)
+    if policy["distinct_from"]:
+        agreed = Decision.objects.standing().filter(gate__run=run, verdict__in=AGREED)
+        elsewhere = agreed.filter(gate__key__in=policy["distinct_from"]).exclude(gate__key=key)
+        able = able.exclude(pk__in=elsewhere.filter(by__isnull=False).values("by"))
+    quorum = policy["quorum"]
+    if not isinstance(quorum, Mapping):
+        return bool(able[:quorum].count() >= quorum)
+    members = {name: able.filter(groups__name=name.partition(":")[2]) for name in quorum}
+    return all(members[name][:count].count() >= count for name, count in quorum.items())
 
 
 def _ordered(value: Any) -> Any:
     """The same value with its keys in order: jsonb gives them back in an order of its own."""
     if isinstance(value, Mapping):
         return {key: _ordered(value[key]) for key in sorted(value)}
+    if isinstance(value, float) and value.is_integer():  # jsonb gives 1e16 and -0.0 back as whole numbers
+        return int(value)
     return [_ordered(item) for item in value] if isinstance(value, (list, tuple)) else value

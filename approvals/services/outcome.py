@@ -28,7 +28,7 @@ def close(run: Run, gate: Gate, decision: Decision, *, undo: timedelta) -> None:
     gate.status, gate.final_at = GateStatus.DECIDED, decision.at
     gate.outcome_verdict, gate.outcome_by = decision.verdict, decision.by_name
     gate.save(update_fields=["status", "final_at", "outcome_verdict", "outcome_by"])
-    siblings = _opened_with(run, gate)
+    siblings = opened_with(gate)
     row = run if gate.branch_id is None else moves.lock_branch(gate.branch_id, run)
     if any(sibling.is_open for sibling in siblings):
         moves.poke_on_commit(run)
@@ -38,8 +38,8 @@ def close(run: Run, gate: Gate, decision: Decision, *, undo: timedelta) -> None:
             moves.move(run, "branches_move")
         bell.ring_on_commit(run.pk)
     is_waiting = row.status in (Status.WAITING, BranchStatus.WAITING)
-    if is_waiting and gate.kind != GateKind.UNDO and (undo or to_revalidate(run, gate)):
-        _put_off(row, gate, decision, undo)
+    if gate.kind != GateKind.UNDO and ((is_waiting and undo) or to_revalidate(run, gate)):
+        _put_off(row, siblings, decision, undo)
     else:
         carry_out(row, siblings, decision)
 
@@ -54,8 +54,8 @@ def to_revalidate(run: Run, gate: Gate) -> bool:
 
 def decided(row: Run | Branch) -> list[Gate]:
     """The gates whose decisions are still to be carried out; the row says that there are such (``is_decided``)."""
-    gate = Gate.objects.select_related("branch").get(pk=(row.pause or {})["gate"])
-    return _opened_with(gate.run, gate)
+    ids: list[str] = (row.pause or {})["gates"]
+    return list(Gate.objects.filter(pk__in=ids).select_related("run", "branch").order_by("ordinal"))
 
 
 def carry_out(row: Run | Branch, gates: Sequence[Gate], decision: Decision | None = None) -> None:
@@ -74,12 +74,22 @@ def carry_out(row: Run | Branch, gates: Sequence[Gate], decision: Decision | Non
         _settle_all(row, list(gates), decision)
 
 
-def _put_off(row: Run | Branch, gate: Gate, decision: Decision, undo: timedelta) -> None:
-    """Queue it where it stands, with the decision still to be carried out."""
+def is_put_off(row: Run | Branch, gate: Gate) -> bool:
+    """Whether it is this gate's decision that is still to be carried out."""
+    return row.is_decided and str(gate.pk) in (row.pause or {})["gates"]
+
+
+def _put_off(row: Run | Branch, gates: Sequence[Gate], decision: Decision, undo: timedelta) -> None:
+    """Queue it where it stands, with the decision still to be carried out. A held run is queued when it is released."""
     if decision.verdict == Verdict.HAPPENED:  # what could not be carried out is refused now
         _check_result(row, decision.args or {})
     at = database_now() + undo
-    moves.move(row, "resume", available_at=at, pause={"kind": "decided", "gate": str(gate.pk), "until": at.isoformat()})
+    pause = {"kind": "decided", "gates": [str(gate.pk) for gate in gates], "until": at.isoformat()}
+    if row.status == Status.HELD:
+        Run.objects.filter(pk=row.pk).update(available_at=at, pause=pause, updated_at=Now())
+        moves.poke_on_commit(row)
+        return
+    moves.move(row, "resume", available_at=at, pause=pause)
     if not undo:
         bell.ring_on_commit(row.run_id)
 
@@ -93,11 +103,11 @@ def _check_result(row: Run | Branch, updates: dict[str, Any]) -> None:
         applied(current.at(run.pk, workflow.state, run.seq), updates, joined=True)
 
 
-def _opened_with(run: Run, gate: Gate) -> list[Gate]:
+def opened_with(gate: Gate) -> list[Gate]:
     """The gates of the same boundary, itself included."""
     if gate.together == 1:
         return [gate]
-    same = Gate.objects.filter(run=run, branch=gate.branch_id, visit=gate.visit, opened_at=gate.opened_at)
+    same = Gate.objects.filter(run=gate.run_id, branch=gate.branch_id, visit=gate.visit, opened_at=gate.opened_at)
     return list(same.exclude(status=GateStatus.WITHDRAWN).order_by("ordinal"))
 
 

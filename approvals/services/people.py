@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -19,6 +19,7 @@ from runs.models import Kind, Run
 from runs.services import journal, moves
 
 MENTION = re.compile(r"(?<![\w@])@([\w.@+-]*\w)")
+FARTHEST = timedelta(days=3650)
 MENTIONS = 20  # people that one comment names at most
 
 
@@ -80,7 +81,7 @@ def delegate(gate_id: uuid.UUID, *, by: Any, to: str) -> Gate:
 def _receiver(gate: Gate, by: Any, to: str) -> User:
     """Raises InvalidDecision that says who would do."""
     name = to.removeprefix("user:").strip()
-    receiver = User.objects.filter(username=name, is_active=True).first()
+    receiver = None if "\0" in name else User.objects.filter(username=name, is_active=True).first()
     if receiver is None:
         raise InvalidDecision({"to": f"the name of somebody who can sign in here was expected, not {name[:100]!r}"})
     if receiver.pk == by.pk:
@@ -112,8 +113,8 @@ def take_back_delegation(gate_id: uuid.UUID, *, by: Any) -> Gate:
 def snooze(gate_id: uuid.UUID, *, by: Any, until: datetime) -> Gate:
     """Put the gate out of one's own sight until then. Its clock goes on. Raises NotYours, GateClosed, InvalidDecision."""
     run, gate = _mine(gate_id, by)
-    if until <= database_now():
-        raise InvalidDecision({"until": "a time in the future was expected"})
+    if not timedelta(0) < until - database_now() < FARTHEST:
+        raise InvalidDecision({"until": "a time in the future, and within ten years, was expected"})
     if gate.due_at is not None and until >= gate.due_at:
         raise InvalidDecision({"until": f"a time before the deadline was expected: {gate.due_at:%Y-%m-%d %H:%M} UTC"})
     Snooze.objects.update_or_create(gate=gate, user=by, defaults={"until": until})

@@ -6,7 +6,9 @@ from typing import Any
 from django.db import transaction
 
 from approvals.models import PolicyChange
+from approvals.services import timing
 from runs.access import require
+from runs.clock import database_now
 from workflows.policy import Policy
 
 REASON_LIMIT = 2000  # characters
@@ -44,6 +46,16 @@ def change(workflow: str, name: str, policy: Mapping[str, Any] | None, *, by: An
 def parsed(given: Mapping[str, Any]) -> Policy:
     """Raises PolicyInvalid."""
     try:
-        return Policy.from_json(given)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        policy = Policy.from_json(given)
+        _try_clock(policy.as_json())
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise PolicyInvalid({"policy": str(error)}) from None
+    return policy
+
+
+def _try_clock(policy: Mapping[str, Any]) -> None:
+    """Whether its time ever passes. Raises ValueError, OverflowError."""
+    at, seconds, choice = database_now(), policy["timeout"], policy["on_timeout"]
+    while seconds is not None:
+        at = timing.clock(policy, at, seconds)["due_at"]
+        seconds, choice = (choice["timeout"], choice["then"]) if isinstance(choice, Mapping) else (None, None)

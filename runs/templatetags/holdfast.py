@@ -90,9 +90,15 @@ def verdict_words(verdict: str) -> str:
 
 
 @register.filter
+def pairs(found: Any) -> list[tuple[Any, Any]]:
+    """The items of a mapping; ``found.items`` would be its key of that name."""
+    return list(found.items()) if found else []
+
+
+@register.filter
 def field_words(name: str) -> str:
     """A field's path as people read it: ``lines.0.amount`` → ``lines 1 amount``."""
-    return " ".join(str(int(part) + 1) if part.isdigit() else part.replace("_", " ") for part in str(name).split("."))
+    return " ".join(str(int(part) + 1) if part.isdecimal() else part.replace("_", " ") for part in str(name).split("."))
 
 
 @register.filter
