@@ -1,17 +1,21 @@
 """Deciding several gates of one kind of action together: each listed before, each told of after, each by itself."""
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from approvals import pane, rights
 from approvals.models import Decision, Gate, GateKind, Verdict
-from approvals.refusals import InvalidDecision, Refused
+from approvals.refusals import InvalidDecision, NotConfirmed, NotYours, Refused, TooLate
 from approvals.services.deciding import decide
-from approvals.views import UNUSABLE, signed_in, tab_of
+from approvals.services.taking_back import take_back
+from approvals.views import UNUSABLE, back_to, here, signed_in, tab_of
 from runs.views import whole_number
 
 MOST = 100
@@ -19,35 +23,70 @@ MOST = 100
 
 @dataclass
 class Item:
-    """One gate of the batch; ``why_not``: it is listed, and not decided."""
+    """One gate of the batch; ``why_not``: it is listed, and not decided. ``left``: seconds in which it can be taken back."""
 
     gate: Gate
     why_not: str = ""
     decision: Decision | None = None
     refused: str = ""
+    left: float = 0.0
 
 
 @signed_in
-def batch(request: HttpRequest) -> HttpResponse:
-    """GET lists the ticked gates with all their arguments; POST decides those that are as they were listed."""
+def batch(request: HttpRequest) -> HttpResponseBase:
+    """GET lists the ticked gates with all their arguments, or what became of each; POST decides those that are as listed."""
     items = _items(request)
     status, refused = 200, ""
     if request.method == "POST":
         try:
             _decide_each(request, items)
-        except InvalidDecision as error:
+            return redirect(f"{reverse('batch')}?{_results(items, tab_of(request))}")
+        except (InvalidDecision, NotConfirmed) as error:
             status, refused = 422, str(error)
+    done = request.GET.get("done") is not None
+    for item in items if done else ():
+        _tell(item, request)
     context = {
         "items": items,
         "tab": tab_of(request),
-        "done": request.method == "POST" and not refused,
+        "here": here(request),
+        "done": done,
         "open": [item for item in items if not item.why_not],
-        "wants_password": any(item.gate.wants_password for item in items),
+        "undoable": any(item.left for item in items),
+        "wants_password": any(item.gate.wants_password for item in items) and not pane.is_confirmed(request),
         "wants_words": any("reject" in item.gate.policy.get("comment", ()) for item in items),
         "typed": request.POST,
         "refused": refused,
+        "back": request.get_full_path(),
     }
     return render(request, "gates/batch.html", context, status=status)
+
+
+@signed_in
+def batch_undo(request: HttpRequest) -> HttpResponseBase:
+    """Take all back that can be."""
+    if request.method == "POST":
+        for number in request.POST.getlist("decision")[:MOST]:
+            decision = Decision.objects.filter(pk=whole_number(number) or 0, by=request.user.pk).first()
+            if decision is not None:
+                with suppress(TooLate, NotYours):
+                    take_back(decision.gate_id, decision.pk, by=request.user)
+    return redirect(back_to(request) or "gate-list")
+
+
+def _results(items: list[Item], tab: str) -> str:
+    """The address of what became of each: the gates, and why some were not decided."""
+    refused = [("refused", f"{item.gate.pk} {item.refused[:300]}") for item in items if item.refused]
+    return urlencode([("tab", tab), ("done", "1"), *(("gate", str(item.gate.pk)) for item in items), *refused])
+
+
+def _tell(item: Item, request: HttpRequest) -> None:
+    """What became of it: one's own decision, or why there is none."""
+    reasons = dict(text.split(" ", 1) for text in request.GET.getlist("refused")[:MOST] if " " in text)
+    item.refused = reasons.get(str(item.gate.pk), "")
+    item.decision = None if item.refused else item.gate.decisions.filter(by=request.user.pk).last()
+    if item.decision is not None:
+        item.why_not, item.left = "", pane.done(item.decision)["left"]
 
 
 def _items(request: HttpRequest) -> list[Item]:
@@ -73,6 +112,11 @@ def _decide_each(request: HttpRequest, items: list[Item]) -> None:
     for item in items:
         if item.why_not:
             continue
+        if item.gate.wants_password and not confirmed:
+            raise NotConfirmed(item.gate, "Some of these gates are of high risk: give your password once more.")
+    for item in items:
+        if item.why_not:
+            continue
         try:
             item.decision = decide(
                 item.gate.pk, by=request.user, verdict=verdict, comment=posted.get("comment", ""), channel="page",
@@ -81,7 +125,6 @@ def _decide_each(request: HttpRequest, items: list[Item]) -> None:
             )  # fmt: skip
         except (InvalidDecision, Refused, *UNUSABLE) as error:
             item.refused = str(error)
-        item.gate.refresh_from_db()
 
 
 def _why_not(gate: Gate, user: Any) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from approvals.models import Gate, GateKind, Verdict, in_words
+from approvals.services.tallying import tally
 from workflows import Workflow, registry
 from workflows.durations import words
 from workflows.errors import StepGone
@@ -68,9 +69,9 @@ def consequences(gate: Gate) -> dict[str, str]:
         }
     else:
         found = {
-            Verdict.APPROVE: _goes_on(workflow, following),
-            Verdict.EDIT: f"Your changes are set in the state, then: {_goes_on(workflow, following)}",
-            Verdict.REJECT: _rejected(workflow, gate, following),
+            Verdict.APPROVE: f"{_missing(gate, fresh=False)}{_goes_on(workflow, following)}",
+            Verdict.EDIT: f"{_missing(gate, fresh=True)}Your changes are set in the state. {_goes_on(workflow, following)}",
+            Verdict.REJECT: f"{_vetoes(gate)}{_rejected(workflow, gate, following)}",
             Verdict.RESPOND: f"Your words go to the agent, which goes on at “{gate.on_respond}”.",
         }
     shown = {str(verdict): text for verdict, text in found.items() if verdict in gate.verdicts}
@@ -78,6 +79,18 @@ def consequences(gate: Gate) -> dict[str, str]:
         **shown,
         "timeout": timeout_in_words(gate.on_timeout) if gate.due_at else "This gate waits until somebody decides.",
     }
+
+
+def _missing(gate: Gate, *, fresh: bool) -> str:
+    """How many votes are still wanted after this one; an edit begins anew."""
+    votes = tally(gate)
+    left = votes.needed - 1 - (0 if fresh else votes.got)
+    return f"Your vote counts; {left} more {'is' if left == 1 else 'are'} needed. Then: " if left > 0 else ""
+
+
+def _vetoes(gate: Gate) -> str:
+    left = gate.veto - 1 - tally(gate).vetoes
+    return f"It counts; {left} more rejection{'s' * (left > 1)} end{'s' * (left == 1)} it. Then: " if left > 0 else ""
 
 
 def _after(workflow: Workflow[Any], gate: Gate) -> str:

@@ -9,7 +9,7 @@ from approvals.reading import for_json, gate_as_json
 from runs.live import hub
 from runs.sockets import Tail
 
-NEWS = ("status", "version", "level", "due_at", "claim", "delegations", "undo_until")
+NEWS = ("status", "version", "level", "due_at", "claim", "delegations", "acts", "undo_until")
 
 
 class GateTail(Tail):

@@ -65,10 +65,25 @@ def of(workflow: str, name: str, policy: Mapping[str, Any]) -> DryRun:
     """The last 200 gates that were decided under the workflow's policy of that name."""
     named = Q(policy__name=name) | Q(policy__name="", key=name) | Q(policy__name=None, key=name)
     decided = Gate.objects.filter(named, run__workflow=workflow, kind=GateKind.APPROVAL, status=GateStatus.DECIDED)
-    rows = decided.filter(carried_from=None).select_related("run").prefetch_related("decisions__by").order_by("-final_at")
-    gates = list(rows[:LAST])
-    members = _members({one.by_id for gate in gates for one in gate.decisions.all() if one.by_id is not None})
-    return DryRun([_replayed(gate, policy, members) for gate in gates])
+    rows = decided.filter(carried_from=None).select_related("run").prefetch_related("decisions__by", "decisions__holder")
+    gates = list(rows.order_by("-final_at")[:LAST])
+    voters = [vote for gate in gates for vote in gate.decisions.all()]
+    everybody = {pk for vote in voters for pk in (vote.by_id, vote.holder_id) if pk is not None}
+    past = Past(_members(everybody), _agreed([gate.run_id for gate in gates], policy.get("distinct_from", ())))
+    return DryRun([_replayed(gate, policy, past) for gate in gates])
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a replay asks beside the gate: who is in which groups, and who approved a gate of a run that wants other people."""
+
+    members: Mapping[int, set[str]]
+    agreed: set[tuple[Any, int]]
+
+
+def _agreed(runs: Sequence[Any], keys: Sequence[str]) -> set[tuple[Any, int]]:
+    found = Decision.objects.standing().filter(gate__run__in=runs, gate__key__in=list(keys), verdict__in=AGREED)
+    return {(run, by) for run, by in found.values_list("gate__run", "by") if by is not None}
 
 
 def _members(ids: set[int]) -> dict[int, set[str]]:
@@ -77,14 +92,14 @@ def _members(ids: set[int]) -> dict[int, set[str]]:
     return {one.pk: {group.name for group in one.groups.all()} | (set(ROLES) if one.is_superuser else set()) for one in people}
 
 
-def _replayed(gate: Gate, policy: Mapping[str, Any], members: Mapping[int, set[str]]) -> Replayed:
+def _replayed(gate: Gate, policy: Mapping[str, Any], past: Past) -> Replayed:
     was = Outcome(gate.outcome_verdict, gate.outcome_by, gate.final_at)
-    return Replayed(gate, was, *_Replay(gate, policy, members).run())
+    return Replayed(gate, was, *_Replay(gate, policy, past).run())
 
 
 class _Replay:
-    def __init__(self, gate: Gate, policy: Mapping[str, Any], members: Mapping[int, set[str]]) -> None:
-        self.gate, self.policy, self.members = gate, policy, members
+    def __init__(self, gate: Gate, policy: Mapping[str, Any], past: Past) -> None:
+        self.gate, self.policy, self.past = gate, policy, past
         self.users, self.groups = split(policy["approvers"] if policy["approvers"] is not None else gate.policy["approvers"])
         self.choice = policy["on_timeout"]
         self.due = timing.clock(policy, gate.opened_at, policy["timeout"])["due_at"]
@@ -94,7 +109,7 @@ class _Replay:
     def run(self) -> tuple[Outcome, list[str]]:
         turned_away: list[str] = []
         for one in sorted(self.gate.decisions.all(), key=lambda decision: decision.at):
-            if one.by is None:
+            if one.by is None or (one.voided_at is not None and one.voided_by_id is None):  # the policy's, or taken back
                 continue
             if (ended := self._timed_out(one.at)) is not None:
                 return ended, turned_away
@@ -122,9 +137,16 @@ class _Replay:
             return bool(self.policy.get("allow_bypass", True))
         if not self.policy["allow_self"] and one.by_id in self.gate.run.starters:
             return False
-        holder = one.holder_id if one.holder_id is not None else one.by_id
+        if one.verdict in AGREED and (self.gate.run_id, one.by_id) in self.past.agreed:
+            return False
+        if one.verdict in self.policy.get("comment", ()) and not one.comment.strip():
+            return False
         name = one.acts_for or one.by_name
-        return name in self.users or not self.members.get(holder or 0, set()).isdisjoint(self.groups)
+        return name in self.users or not self._groups_of(one).isdisjoint(self.groups)
+
+    def _groups_of(self, one: Decision) -> set[str]:
+        """Of whoever's right was used."""
+        return self.past.members.get(one.holder_id or one.by_id or 0, set())
 
     def _take(self, one: Decision) -> Outcome | None:
         assert one.by_id is not None
@@ -142,7 +164,7 @@ class _Replay:
         quorum = self.policy["quorum"]
         if not isinstance(quorum, Mapping):
             return []
-        mine = self.members.get(one.by_id or 0, set())
+        mine = self._groups_of(one)
         return [name for name in quorum if name.partition(":")[2] in mine] or [ANY]
 
     def _tally(self) -> tallying.Tally:

@@ -63,9 +63,10 @@ def tabs(user: Any) -> list[Tab]:
     return [Tab(name, TABS[name], None if name == "history" else gates(user, name)[: COUNTED + 1].count()) for name in names]
 
 
-def following(user: Any, after: Gate, tab: str) -> Gate | None:
+def following(user: Any, after: Gate, tab: str, q: str = "") -> Gate | None:
     """The gate that opens by itself after one was decided: the next of one's own, by the inbox's order."""
-    return gates(user, "mine" if tab in ("history", "snoozed") else tab).decidable_by(user).exclude(pk=after.pk).first()
+    found = gates(user, "mine" if tab in ("history", "snoozed") else tab, q).decidable_by(user).awake_for(user)
+    return found.exclude(pk=after.pk).first()
 
 
 def _searched(found: GateQuerySet, q: str) -> GateQuerySet:

@@ -1,5 +1,6 @@
 """One gate as its page shows it to one person: the facts, and what they may do."""
 
+import hashlib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,13 +16,13 @@ from approvals.models import Decision, Gate, GateKind
 from approvals.services.deciding import closed_in_words
 from approvals.services.outcome import is_put_off
 from approvals.services.people import claimant
-from approvals.services.reopening import differences
 from approvals.services.tallying import tally
-from checkpoints import current, store
+from checkpoints import comparing, current, store
+from checkpoints import showing as differing
 from runs.access import may
 from runs.clock import database_now
 from runs.schema_form import SchemaForm, form_for
-from workflows import registry
+from workflows import codec, registry
 from workflows import state as states
 from workflows.errors import StateUnreadable
 
@@ -31,7 +32,8 @@ SNOOZES = {"30 minutes": 30, "1 hour": 60, "4 hours": 240, "1 day": 1440, "3 day
 
 
 def shown(
-    user: Any, gate: Gate, *, form: Form | None = None, refused: str = "", typed: Any = None, edited: Any = None
+    user: Any, gate: Gate, *, form: Form | None = None, refused: str = "", typed: Any = None, edited: Any = None,
+    confirmed: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """The context of ``gates/_pane.html``."""
     now = database_now()
@@ -39,6 +41,7 @@ def shown(
     decidable = gate.is_open and standing.right is not None
     run = gate.run
     steps, before = showing.path(gate)
+    story = showing.history(gate)
     return {
         "gate": gate,
         "run": run,
@@ -56,26 +59,44 @@ def shown(
         "path": steps,
         "path_before": before,
         "precedents": showing.precedents(gate, user),
-        "history": showing.history(gate),
+        "history": story,
+        "asked_again": _asked_again(gate, story),
+        "own_vote": gate.decisions.standing().filter(by=user.pk).last() if gate.is_open else None,
+        "confirmed": confirmed,
         "claimant": claimant(gate, now) if gate.is_open else None,
         "snoozed": gate.is_open and gate.snoozes.filter(user=user.pk, until__gt=now).first(),
         "passed_on": gate.is_open and gate.delegations.filter(holder=user.pk, ended_at=None).first(),
         "snoozes": [(words, minutes) for words, minutes in SNOOZES.items() if _fits(gate, now + timedelta(minutes=minutes))],
         "may_bypass": _may_bypass(user, gate) and not decidable,
-        "refused": refused,
+        "refused": f"{refused.rstrip('.')}." if refused else "",
         "typed": typed or {},
         "edited": edited,
     }
 
 
 def done(decision: Decision) -> dict[str, Any]:
-    """The context of ``gates/_done.html``: what was just decided, and until when it can be taken back."""
+    """The context of one decision in ``gates/_done.html``; ``left``: seconds for which it can be taken back."""
     gate = decision.gate
     row = gate.branch or gate.run
-    waits = is_put_off(row, gate)
-    open_vote = gate.is_open and decision.voided_at is None
-    until = (row.pause or {}).get("until") if waits and decision.voided_at is None else None
-    return {"decision": decision, "gate": gate, "run": gate.run, "until": until, "vote": open_vote, "votes": tally(gate)}
+    stands = decision.voided_at is None
+    left = (row.available_at - database_now()).total_seconds() if stands and is_put_off(row, gate) else 0.0
+    asked_again = not stands and _asked_again(gate, showing.history(gate)) is not None
+    return {
+        "decision": decision,
+        "gate": gate,
+        "run": gate.run,
+        "left": round(max(0.0, left), 1),
+        "vote": gate.is_open and stands,
+        "votes": tally(gate),
+        "asked_again": asked_again,
+    }
+
+
+def _asked_again(gate: Gate, story: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What had changed when the gate was asked again, where nothing has been decided since."""
+    kinds = [entry for entry in story if entry["kind"] in ("gate_opened", "gate_reopened", "decided")]
+    last = kinds[-1] if kinds else None
+    return last["detail"] if gate.is_open and last is not None and last["detail"].get("changed") else None
 
 
 def confirmed(request: HttpRequest) -> bool:
@@ -83,6 +104,10 @@ def confirmed(request: HttpRequest) -> bool:
     if confirming.confirmed(request.user, request.POST.get("password")):
         request.session["confirmed_at"] = time.time()
         return True
+    return is_confirmed(request)
+
+
+def is_confirmed(request: HttpRequest) -> bool:
     return bool(time.time() - request.session.get("confirmed_at", 0) < CONFIRMED_FOR)
 
 
@@ -102,12 +127,15 @@ class Edited:
     def is_valid(self) -> bool:
         return bool(self.form.is_valid())
 
+    @cached_property
+    def changes(self) -> list[differing.Shown]:
+        """Every place that it changes."""
+        return differing.shown(list(comparing.differences((self.gate.action or {})["args"], self.form.arguments())))
+
     @property
-    def changes(self) -> dict[str, Any]:
-        """``{argument: {"from", "to"}}``"""
-        before = {"title": "", "summary": "", "action": {"name": "", "args": (self.gate.action or {})["args"]}, "context": {}}
-        after = {**before, "action": {"name": "", "args": self.form.arguments()}}
-        return {name.removeprefix("action."): one for name, one in differences(before, after).items()}
+    def mark(self) -> str:
+        """What tells these arguments from others: an edit is sent with that of the difference that was shown."""
+        return hashlib.sha256(codec.dumps(self.form.arguments())).hexdigest()[:32]
 
 
 def form_of(gate: Gate, data: Any) -> Form | None:

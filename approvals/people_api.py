@@ -35,7 +35,7 @@ def unclaim_gate(request: HttpRequest, gate_id: uuid.UUID) -> dict[str, Any]:
 def delegate_gate(request: HttpRequest, gate_id: uuid.UUID, body: DelegateIn) -> dict[str, Any]:
     """Pass your right to decide this gate on to another person, who decides in your place."""
     visible(request, gate_id)
-    people.delegate(gate_id, by=request.user, to=body.to)
+    people.delegate(gate_id, by=request.user, to=body.to, reason=body.reason)
     return shown(gate_id)
 
 
@@ -50,7 +50,7 @@ def undelegate_gate(request: HttpRequest, gate_id: uuid.UUID) -> dict[str, Any]:
 def snooze_gate(request: HttpRequest, gate_id: uuid.UUID, body: SnoozeIn) -> dict[str, Any]:
     """Put the gate out of your sight until then. Its clock goes on."""
     visible(request, gate_id)
-    people.snooze(gate_id, by=request.user, until=body.until)
+    people.snooze(gate_id, by=request.user, until=body.until, reason=body.reason)
     return shown(gate_id)
 
 

@@ -12,61 +12,64 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST
 
+from approvals import inbox
 from approvals.models import Absence
 from approvals.refusals import InvalidDecision, NotYours, Refused
 from approvals.services import absences, people
-from approvals.views import address, page, signed_in, tab_of, visible
+from approvals.views import address, page, sent, tab_of, visible
 from runs.access import may
 from runs.clock import database_now
 from runs.views import whole_number
 
 
-@signed_in
-@require_POST
+@sent
 def claim_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     take_over = "take_over" in request.POST
     return _acted(request, gate_id, lambda: people.claim(gate_id, by=request.user, take_over=take_over))
 
 
-@signed_in
-@require_POST
+@sent
 def claim_delete(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     return _acted(request, gate_id, lambda: people.unclaim(gate_id, by=request.user))
 
 
-@signed_in
-@require_POST
+@sent
 def delegation_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
-    return _acted(request, gate_id, lambda: people.delegate(gate_id, by=request.user, to=request.POST.get("to", "")))
+    return _acted(request, gate_id, lambda: people.delegate(gate_id, by=request.user, **_given(request, "to")), goes_on=True)
 
 
-@signed_in
-@require_POST
+@sent
 def delegation_delete(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     return _acted(request, gate_id, lambda: people.take_back_delegation(gate_id, by=request.user))
 
 
-@signed_in
-@require_POST
+@sent
 def snooze_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     minutes = whole_number(request.POST.get("minutes", "")) or 0
     until = database_now() + timedelta(minutes=min(minutes, 525_600))
-    return _acted(request, gate_id, lambda: people.snooze(gate_id, by=request.user, until=until))
+    return _acted(
+        request, gate_id, lambda: people.snooze(gate_id, by=request.user, until=until, **_given(request)), goes_on=True
+    )
 
 
-@signed_in
-@require_POST
+@sent
 def snooze_delete(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     return _acted(request, gate_id, lambda: people.wake(gate_id, by=request.user))
 
 
-@signed_in
-@require_POST
+@sent
 def comment_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     return _acted(request, gate_id, lambda: people.comment(gate_id, by=request.user, text=request.POST.get("text", "")))
 
 
-def _acted(request: HttpRequest, gate_id: uuid.UUID, act: Callable[[], object]) -> HttpResponseBase:
+def _given(request: HttpRequest, *names: str) -> dict[str, str]:
+    return {name: request.POST.get(name, "") for name in (*names, "reason")}
+
+
+def _acted(
+    request: HttpRequest, gate_id: uuid.UUID, act: Callable[[], object], *, goes_on: bool = False
+) -> HttpResponseBase:  # fmt: skip
+    """``goes_on``: the gate is out of one's sight then, and the next one opens."""
     gate = visible(request, gate_id)
     try:
         act()
@@ -75,7 +78,8 @@ def _acted(request: HttpRequest, gate_id: uuid.UUID, act: Callable[[], object]) 
     except Refused as error:
         status = 403 if isinstance(error, NotYours) else 409
         return page(request, visible(request, gate_id), status=status, refused=str(error), typed=request.POST)
-    return redirect(address(gate_id, tab_of(request)))
+    following = inbox.following(request.user, gate, tab_of(request), request.GET.get("q", "")) if goes_on else gate
+    return redirect(address(request, None if following is None else following.pk))
 
 
 @login_required

@@ -5,10 +5,16 @@ from typing import Any
 
 from django import forms
 
-from workflows.durations import words
 from workflows.hours import DAYS
 from workflows.policy import RISKS, TIMEOUTS, WORDED
 
+# what a policy's error begins with, and the field that it is about
+ABOUT = {
+    "approver": "approvers", "quorum of": "quorum_by_group", "quorum names": "quorum_by_group", "quorum": "quorum",
+    "veto": "veto", "comment": "comment", "risk": "risk", "timeout": "timeout", "escalate": "escalations", "zone": "zone", "days": "days",
+    "start": "start", "end": "end", "holidays": "holidays", "hours": "zone",
+}  # fmt: skip
+UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 YES_NO = [("", "at high risk"), ("yes", "always"), ("no", "never")]
 
 
@@ -43,8 +49,23 @@ class PolicyForm(forms.Form):
     )  # fmt: skip
     start = forms.CharField(required=False, initial="09:00", label="From")
     end = forms.CharField(required=False, initial="17:00", label="To")
-    holidays = forms.CharField(required=False, help_text="A country whose holidays are none: DE, DE-BY, US-CA.")
+    holidays = forms.CharField(required=False, help_text="Holidays of that country are no working days: DE, DE-BY, US-CA.")
     reason = forms.CharField(help_text="Why it is changed; the history keeps it.", max_length=2000)
+
+    def clean(self) -> dict[str, Any]:
+        """What belongs together; what each field must be is the policy's own to say."""
+        given = super().clean() or {}
+        zone = (given.get("zone") or "").strip()
+        if not zone and ((given.get("holidays") or "").strip() or given.get("days")):
+            self.add_error("zone", "working days and holidays need a time zone, such as Europe/Berlin")
+        if zone and not given.get("days"):
+            self.add_error("days", "tick the working days")
+        return given
+
+    def explain(self, text: str) -> None:
+        """Put the policy's own error at the field that it is about."""
+        about = next((name for name in ABOUT if text.startswith(name) or f"{name}=" in text), None)
+        self.add_error(ABOUT[about] if about else None, text)
 
     def policy(self) -> dict[str, Any]:
         """As ``Policy.from_json`` takes it, which checks it."""
@@ -117,6 +138,6 @@ def _hours(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelled(seconds: float) -> str:
-    """``86400`` → ``1d``; what is no round number of anything stays in seconds."""
-    short = words(seconds).replace(" ", "")
-    return short if "." not in short else f"{seconds:g}s"
+    """In the largest unit of which it is a whole number: ``86400`` → ``1d``, ``4200`` → ``70m``."""
+    unit, size = next(((unit, size) for unit, size in UNITS if seconds and seconds % size == 0), ("s", 1))
+    return f"{seconds / size:g}{unit}"

@@ -59,14 +59,19 @@ def policy_detail(request: HttpRequest, workflow: str, name: str) -> HttpRespons
         try:
             if (tried := _act(request, listed, form)) is None:
                 return redirect("policy-detail", workflow, name)
-        except (policies.PolicyInvalid, NotPermitted) as error:
-            status, refused = (403 if isinstance(error, NotPermitted) else 422), str(error)
+        except NotPermitted as error:
+            status, refused = 403, str(error)
+        except policies.PolicyInvalid as error:
+            status, refused = 422, str(error).removeprefix("policy: ")
+            if form.is_valid():
+                form.explain(refused)
     context = {
         "listed": listed,
         "form": form,
         "history": PolicyChange.objects.filter(workflow=workflow, name=name).select_related("by").order_by("-id")[:100],
         "administers": may(request.user, "administer"),
         "tried": tried,
+        "warnings": policies.doubts(listed.policy),
         "refused": refused,
     }
     return render(request, "policies/detail.html", context, status=status)
@@ -81,7 +86,10 @@ def _act(request: HttpRequest, listed: Listed, form: PolicyForm) -> dry_run.DryR
     if move == "try":
         form.fields["reason"].required = False
     if not form.is_valid():
-        text = {name: " ".join(str(error) for error in errors) for name, errors in form.errors.items()}
+        text = {
+            str(form[name].label) if name in form.fields else name: " ".join(map(str, errors))
+            for name, errors in form.errors.items()
+        }
         raise policies.PolicyInvalid(text)
     if move == "try":
         wanted = policies.parsed({**form.policy(), "name": listed.name}).as_json()

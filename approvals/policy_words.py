@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from approvals.models import in_words
-from workflows.durations import words
+from workflows.durations import exact
 from workflows.hours import WorkingHours
 
 ENDS = {"reject": "rejected", "approve": "approved without a person", "fail": "the run fails", "keep": "goes on waiting"}
@@ -29,8 +29,8 @@ def _when(policy: Mapping[str, Any]) -> str:
         return "It waits until somebody decides."
     hours = policy.get("hours")
     clock = f" of working time ({WorkingHours.from_json(hours).in_words()})" if hours else ""
-    text = f"After {words(policy['timeout'])}{clock}: {_then(policy['on_timeout'])}."
-    reminders = [words(before) for before in policy.get("remind", ())]
+    text = f"After {exact(policy['timeout'])}{clock}: {_then(policy['on_timeout'])}."
+    reminders = [exact(before) for before in policy.get("remind", ())]
     return f"{text} Reminds {' and '.join(reminders)} before." if reminders else text
 
 
@@ -38,7 +38,7 @@ def _then(choice: Any) -> str:
     if not isinstance(choice, Mapping):
         return ENDS.get(choice, str(choice))
     names = in_words(_bare(name) for name in choice["escalate"])
-    return f"{names} may decide too, for {words(choice['timeout'])}; then {_then(choice['then'])}"
+    return f"{names} may decide too, for {exact(choice['timeout'])}; then {_then(choice['then'])}"
 
 
 def _rules(policy: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,7 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "remind_at": _iso(gate.remind_at),
         "risk": Risk(gate.risk).name.lower(),
         "claim": _claim(gate),
+        "acts": gate.acts,
         "delegations": [
             {"holder": one.holder.get_username(), "to": one.receiver.get_username(), "at": one.at.isoformat()}
             for one in gate.delegations.all()

@@ -91,6 +91,7 @@ class GateOut(Schema):
     remind_at: datetime | None
     risk: str
     claim: Claim | None
+    acts: int
     delegations: list[DelegationOut]
     undo_until: datetime | None
     policy: dict[str, Any]
@@ -143,10 +144,12 @@ class ClaimIn(Strict):
 
 class DelegateIn(Strict):
     to: str = Field(description="A user name")
+    reason: str = ""
 
 
 class SnoozeIn(Strict):
     until: AwareDatetime
+    reason: str = ""
 
 
 class CommentIn(Strict):

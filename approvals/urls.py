@@ -5,6 +5,7 @@ from approvals import batch_views, people_views, views
 urlpatterns = [
     path("", views.gate_list, name="gate-list"),
     path("batch/", batch_views.batch, name="batch"),
+    path("batch/undo/", batch_views.batch_undo, name="batch-undo"),
     path("absences/", people_views.absence_list, name="absence-list"),
     path("absences/<int:absence_id>/end/", people_views.absence_delete, name="absence-delete"),
     path("<uuid:gate_id>/", views.gate_detail, name="gate-detail"),

@@ -11,7 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_POST
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from approvals import inbox, pane, presence
 from approvals.consequences import then
@@ -29,6 +29,7 @@ from workflows import registry
 from workflows.errors import StateUnreadable, StepGone
 
 BANNER = timedelta(minutes=2)  # for which a page tells of the decision before
+SHOWN = 5  # of one's decisions, the latest
 UNUSABLE = (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable)
 View = Callable[..., HttpResponseBase]
 
@@ -44,6 +45,18 @@ def signed_in(view: View) -> View:
         return into_notices(render(request, "gates/_signed_out.html", status=401))
 
     return checked
+
+
+def sent(view: View) -> View:
+    """What is sent by a form of a gate's page; whoever comes by a link, after signing in again say, sees the gate."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, gate_id: uuid.UUID, *args: Any, **options: Any) -> HttpResponseBase:
+        if request.method != "POST":
+            return redirect("gate-detail", gate_id=gate_id)
+        return view(request, gate_id, *args, **options)
+
+    return signed_in(checked)
 
 
 @login_required
@@ -63,18 +76,20 @@ def gate_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     return page(request, visible(request, gate_id))
 
 
-@signed_in
+@sent
 def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     """Decide. A lost race shows the gate as it now is, with 409; what was typed stays."""
     gate = visible(request, gate_id)
-    if request.method != "POST":  # after signing in again; nothing was decided
-        return redirect("gate-detail", gate_id=gate_id)
     verdict, args, posted = request.POST.get("verdict", ""), None, request.POST
     form = pane.form_of(gate, posted if verdict in (Verdict.EDIT, Verdict.HAPPENED) else None)
     if verdict in (Verdict.EDIT, Verdict.HAPPENED):
         if form is not None and not form.is_valid():
             return page(request, gate, form=form, status=422, typed=posted)
         args = {} if form is None else pane.filled_in(form)
+        edited = pane.Edited(gate, form) if isinstance(form, EditForm) else None
+        if edited is not None and posted.get("previewed", edited.mark) != edited.mark:
+            text = "It was changed after the difference was shown. This is what it changes now"
+            return page(request, gate, form=form, status=422, refused=text, typed=posted, edited=edited)
 
     def act() -> Decision:
         return decide(
@@ -92,8 +107,7 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBas
     return _done_or_refused(request, gate, act, form=form)
 
 
-@signed_in
-@require_POST
+@sent
 def bypass_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     gate, posted = visible(request, gate_id), request.POST
 
@@ -112,8 +126,7 @@ def bypass_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBase:
     return _done_or_refused(request, gate, act)
 
 
-@signed_in
-@require_POST
+@sent
 def decision_undo(request: HttpRequest, gate_id: uuid.UUID, decision_id: int) -> HttpResponseBase:
     gate = visible(request, gate_id)
     get_object_or_404(Decision, pk=decision_id, gate=gate)
@@ -121,7 +134,7 @@ def decision_undo(request: HttpRequest, gate_id: uuid.UUID, decision_id: int) ->
         take_back(gate_id, decision_id, by=request.user)
     except (NotYours, TooLate) as error:
         return page(request, visible(request, gate_id), status=409, refused=str(error))
-    return redirect(address(gate_id, tab_of(request)))
+    return redirect(back_to(request) or address(request, gate_id))
 
 
 @signed_in
@@ -135,8 +148,7 @@ def edit_preview(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     return page(request, gate, form=form, status=200 if edited and edited.is_valid else 422, typed=request.POST, edited=edited)
 
 
-@signed_in
-@require_POST
+@sent
 def presence_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     """Say that one has the gate open, and hear who else has."""
     gate, username = visible(request, gate_id), request.user.get_username()
@@ -152,7 +164,6 @@ def following_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
 
 
 def _done_or_refused(request: HttpRequest, gate: Gate, act: Callable[[], Decision], form: Any = None) -> HttpResponseBase:
-    tab = tab_of(request)
     try:
         decision = act()
     except InvalidDecision as error:
@@ -162,14 +173,29 @@ def _done_or_refused(request: HttpRequest, gate: Gate, act: Callable[[], Decisio
     except (NotYours, NotConfirmed, NotPermitted) as error:
         return page(request, gate, form=form, status=403, refused=str(error), typed=request.POST)
     except Refused as error:
-        return page(request, visible(request, gate.pk), status=409, refused=str(error), typed=request.POST)
-    following = inbox.following(request.user, gate, tab)
-    return redirect(address(None if following is None else following.pk, tab, done=decision.pk))
+        if (repeated := _repeated(request, gate)) is None:
+            return page(request, visible(request, gate.pk), status=409, refused=str(error), typed=request.POST)
+        decision = repeated
+    following = inbox.following(request.user, gate, tab_of(request), request.GET.get("q", ""))
+    return redirect(address(request, None if following is None else following.pk, done=decision.pk))
 
 
-def address(gate_id: uuid.UUID | None, tab: str, **more: Any) -> str:
+def _repeated(request: HttpRequest, gate: Gate) -> Decision | None:
+    """One's own decision that was sent twice, by a double click say: it was taken, and that is what is told."""
+    lately = gate.decisions.standing().filter(by=request.user.pk, at__gte=database_now() - BANNER)
+    version = whole_number(request.POST.get("version", "")) or 0
+    return lately.filter(verdict=request.POST.get("verdict", ""), version=version).last()
+
+
+def address(request: HttpRequest, gate_id: uuid.UUID | None, **more: Any) -> str:
+    """Of the gate, or the inbox, with the tab and the search that the request came from."""
     where = reverse("gate-list") if gate_id is None else reverse("gate-detail", args=[gate_id])
-    return f"{where}?{urlencode({'tab': tab, **more})}"
+    return f"{where}?{here(request, **more)}"
+
+
+def here(request: HttpRequest, **more: Any) -> str:
+    q = request.GET.get("q", "")
+    return urlencode({"tab": tab_of(request), **({"q": q} if q else {}), **more})
 
 
 def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:
@@ -184,7 +210,7 @@ def tab_of(request: HttpRequest) -> str:
 
 
 def page(request: HttpRequest, gate: Gate, *, status: int = 200, **more: Any) -> HttpResponse:
-    context = {"pane": pane.shown(request.user, gate, **more), "chosen": True}
+    context = {"pane": pane.shown(request.user, gate, confirmed=pane.is_confirmed(request), **more), "chosen": True}
     if not _wants(request, "gate-pane"):
         context |= _list(request, tab_of(request))
     return _inbox(request, context, status)
@@ -226,11 +252,19 @@ def _list(request: HttpRequest, tab: str) -> dict[str, Any]:
     }
 
 
-def _done(request: HttpRequest) -> dict[str, Any] | None:
-    """The decision that led to this page, for a moment; one's own only."""
+def _done(request: HttpRequest) -> list[dict[str, Any]]:
+    """The decision that led to this page, for a moment, and others of one's own that can still be taken back."""
     number = whole_number(request.GET.get("done", ""))
     if number is None:
-        return None
-    made = Decision.objects.filter(pk=number, by=request.user.pk, at__gte=database_now() - BANNER)
-    decision = made.select_related("gate__run", "gate__branch").first()
-    return None if decision is None else pane.done(decision)
+        return []
+    lately = Decision.objects.filter(by=request.user.pk, at__gte=database_now() - BANNER).select_related(
+        "gate__run", "gate__branch"
+    )
+    found = [pane.done(one) for one in lately.order_by("-id")[:SHOWN]]
+    return [one for one in found if one["decision"].pk == number or one["left"]]
+
+
+def back_to(request: HttpRequest) -> str:
+    """Where a decision was taken back from, if that was a page of several."""
+    back = request.POST.get("back", "")
+    return back if back.startswith(reverse("batch")) and url_has_allowed_host_and_scheme(back, None) else ""

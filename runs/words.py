@@ -135,7 +135,7 @@ def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _changed_args(detail: dict[str, Any]) -> str:
     """What an edit has made of the arguments; or with which something happened."""
-    args, replaced = detail.get("args") or {}, detail.get("replaced")
+    args, replaced = detail.get("args") or detail.get("approved") or {}, detail.get("replaced")
     if replaced is None:
         words = [f"{name} {_brief(value)}" for name, value in args.items()]
     else:
@@ -163,7 +163,9 @@ def _until(detail: dict[str, Any]) -> str:
 def _reminded(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("overdue"):
         return "nobody decided in time; the gate stays open"
-    return "still nobody has decided; there is time" + _until(detail) if detail.get("due_at") else "still nobody has decided"
+    return (
+        "reminds: nobody has decided; there is time" + _until(detail) if detail.get("due_at") else "reminds: nobody has decided"
+    )
 
 
 def _reopened(entry: dict[str, Any], detail: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ def local(text: str) -> datetime:
     [
         ({"quorum": {"group:legal": 1}, "approvers": ["group:finance"]}, "quorum names 'group:legal'"),
         ({"quorum": {"user:bob": 1}, "approvers": ["user:bob"]}, "quorum names 'user:bob'"),
-        ({"quorum": {}, "approvers": ["user:bob"]}, "1 to 8 groups"),
+        ({"quorum": {}, "approvers": ["user:bob"]}, "1 to 8 were"),
         ({"quorum": {"group:a": 0}, "approvers": ["group:a"]}, "whole number from 1"),
         ({"veto": 0}, "veto"),
         ({"veto": True}, "veto"),

@@ -28,6 +28,16 @@ def seconds(value: Duration) -> float:
     return length
 
 
+def exact(length: float) -> str:
+    """``length`` seconds as a person reads it, nothing rounded: ``4200`` → ``"1 h 10 m"``."""
+    parts, rest = [], length
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if rest >= size:
+            parts.append(f"{int(rest // size)} {unit}")
+            rest %= size
+    return " ".join([*parts, f"{rest:g} s"] if rest or not parts else parts)
+
+
 def words(length: float) -> str:
     """``length`` seconds in the largest unit that fits, as a person reads it: ``90`` → ``"1.5 m"``."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):

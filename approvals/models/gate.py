@@ -182,6 +182,7 @@ class Gate(models.Model):
     # who is on it
     claimed_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="claims")
     claimed_at = models.DateTimeField(null=True)
+    acts = models.PositiveIntegerField(default=0)  # of people beside deciding: pages that show the gate look again
     # what follows
     on_reject = models.CharField(max_length=200, default="end")
     on_respond = models.CharField(max_length=200, default="", blank=True)

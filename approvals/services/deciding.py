@@ -18,8 +18,9 @@ from runs.clock import Now
 from runs.models import Kind, Run
 from runs.services import journal, moves
 from runs.words import VERDICTS
-from workflows import masking, registry
+from workflows import codec, masking, registry
 
+AGREED_SHOWN = 500  # bytes
 PAGE = "page"  # the channel whose decisions can be taken back for a moment
 
 
@@ -154,7 +155,8 @@ def _require_open(gate: Gate) -> None:
         raise GateClosed(gate, f"The run is {gate.run.get_status_display().lower()}; nothing waits for an answer.")
     if not gate.is_open:
         when = f" at {gate.final_at:%Y-%m-%d %H:%M:%S} UTC" if gate.final_at else ""
-        raise GateClosed(gate, f"Somebody was first: {closed_in_words(gate)}{when}.")
+        first = "Nobody is asked here any more" if gate.status == GateStatus.WITHDRAWN else "Somebody was first"
+        raise GateClosed(gate, f"{first}: {closed_in_words(gate)}{when}.")
 
 
 def _require_seen(gate: Gate, version: int | None, proposal_hash: str | None) -> None:
@@ -193,6 +195,7 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
         "channel": decision.channel,
         "final": final,
         **({"args": _shown(run, decision.args)} if decision.args is not None else {}),
+        **_agreed(run, gate, decision),
         **({"replaced": _shown(run, decision.replaced)} if decision.replaced is not None else {}),
         **({"votes": votes.in_words()} if votes.needed > 1 and decision.agrees and not alone else {}),
         **({"votes": f"{votes.vetoes} of {gate.veto} rejections"} if gate.veto > 1 and decision.rejects and not alone else {}),
@@ -206,6 +209,14 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
         outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel == PAGE else 0))
     else:
         moves.poke_on_commit(run)
+
+
+def _agreed(run: Run, gate: Gate, decision: Decision) -> dict[str, Any]:
+    """The arguments that a plain approval is for, where they are few: whoever reads the history reads what was approved."""
+    args = (gate.action or {}).get("args")
+    if decision.verdict != Verdict.APPROVE or not args or len(codec.dumps(args)) > AGREED_SHOWN:
+        return {}
+    return {"approved": _shown(run, args)}
 
 
 def _shown(run: Run, args: Mapping[str, Any]) -> dict[str, Any]:

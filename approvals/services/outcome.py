@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from approvals.models import AGREED, Decision, Gate, GateKind, GateStatus, Verdict
 from approvals.refusals import InvalidDecision
@@ -54,8 +55,8 @@ def to_revalidate(run: Run, gate: Gate) -> bool:
 
 def decided(row: Run | Branch) -> list[Gate]:
     """The gates whose decisions are still to be carried out; the row says that there are such (``is_decided``)."""
-    ids: list[str] = (row.pause or {})["gates"]
-    return list(Gate.objects.filter(pk__in=ids).select_related("run", "branch").order_by("ordinal"))
+    ids = [UUID(one) for one in (row.pause or {})["gates"]]
+    return list(Gate.objects.filter(id__in=ids).select_related("run", "branch").order_by("ordinal"))
 
 
 def carry_out(row: Run | Branch, gates: Sequence[Gate], decision: Decision | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import F
 
 from approvals import rights
 from approvals.models import Delegation, Gate, Snooze
@@ -59,7 +60,7 @@ def claimant(gate: Gate, now: datetime) -> User | None:
 
 
 @transaction.atomic
-def delegate(gate_id: uuid.UUID, *, by: Any, to: str) -> Gate:
+def delegate(gate_id: uuid.UUID, *, by: Any, to: str, reason: str = "") -> Gate:
     """Pass one's right to decide this gate on to another person, who then decides in one's place.
 
     Only who could decide now can pass that on. Raises NotYours, AlreadyVoted, GateClosed, InvalidDecision.
@@ -74,7 +75,7 @@ def delegate(gate_id: uuid.UUID, *, by: Any, to: str) -> Gate:
         gate.claimed_by = gate.claimed_at = None
         gate.save(update_fields=["claimed_by", "claimed_at"])
     whose = "" if right.holder.pk == by.pk else f" what is {right.holder}’s to decide"
-    _tell(run, gate, by, f"passed it on to {receiver}{whose}", act="delegate", to=receiver.get_username())
+    _tell(run, gate, by, f"passed it on to {receiver}{whose}", reason, act="delegate", to=receiver.get_username())
     return gate
 
 
@@ -110,7 +111,7 @@ def take_back_delegation(gate_id: uuid.UUID, *, by: Any) -> Gate:
 
 
 @transaction.atomic
-def snooze(gate_id: uuid.UUID, *, by: Any, until: datetime) -> Gate:
+def snooze(gate_id: uuid.UUID, *, by: Any, until: datetime, reason: str = "") -> Gate:
     """Put the gate out of one's own sight until then. Its clock goes on. Raises NotYours, GateClosed, InvalidDecision."""
     run, gate = _mine(gate_id, by)
     if not timedelta(0) < until - database_now() < FARTHEST:
@@ -118,7 +119,7 @@ def snooze(gate_id: uuid.UUID, *, by: Any, until: datetime) -> Gate:
     if gate.due_at is not None and until >= gate.due_at:
         raise InvalidDecision({"until": f"a time before the deadline was expected: {gate.due_at:%Y-%m-%d %H:%M} UTC"})
     Snooze.objects.update_or_create(gate=gate, user=by, defaults={"until": until})
-    _tell(run, gate, by, f"snoozed it until {until:%Y-%m-%d %H:%M} UTC", act="snooze", until=until.isoformat())
+    _tell(run, gate, by, f"snoozed it until {until:%Y-%m-%d %H:%M} UTC", reason, act="snooze", until=until.isoformat())
     return gate
 
 
@@ -167,8 +168,11 @@ def _mine(gate_id: uuid.UUID, by: Any) -> tuple[Run, Gate]:
     return run, gate
 
 
-def _tell(run: Run, gate: Gate, by: Any, text: str, *, act: str, **more: Any) -> None:
+def _tell(run: Run, gate: Gate, by: Any, text: str, reason: str = "", *, act: str, **more: Any) -> None:
+    check_text("reason", reason, least=0)
     branch = {"branch": gate.branch.index} if gate.branch else {}
-    detail = {"gate": str(gate.id), "title": gate.title, "act": act, "text": text, **more, **branch}
+    why = {"reason": reason.strip()} if reason.strip() else {}
+    detail = {"gate": str(gate.id), "title": gate.title, "act": act, "text": text, **why, **more, **branch}
+    Gate.objects.filter(pk=gate.pk).update(acts=F("acts") + 1)
     journal.record(run.pk, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
     moves.poke_on_commit(run)

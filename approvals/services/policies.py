@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 
 from approvals.models import PolicyChange
 from approvals.services import timing
@@ -59,3 +61,18 @@ def _try_clock(policy: Mapping[str, Any]) -> None:
     while seconds is not None:
         at = timing.clock(policy, at, seconds)["due_at"]
         seconds, choice = (choice["timeout"], choice["then"]) if isinstance(choice, Mapping) else (None, None)
+
+
+def doubts(policy: Mapping[str, Any]) -> list[str]:
+    """What is allowed and hardly meant: approvers that nobody is, a quorum that the people there are cannot make up."""
+    names = policy["approvers"] or []
+    active = User.objects.filter(is_active=True)
+    users = [name.removeprefix("user:") for name in names if name.startswith("user:")]
+    groups = [name.partition(":")[2] for name in names if not name.startswith("user:")]
+    found = [f"Nobody who can sign in is called {name}." for name in users if not active.filter(username=name).exists()]
+    found += [f"Nobody who can sign in is in {name}." for name in groups if not active.filter(groups__name=name).exists()]
+    needed = policy["quorum"] if isinstance(policy["quorum"], int) else sum(policy["quorum"].values())
+    able = active.filter(Q(username__in=users) | Q(groups__name__in=groups)).distinct().count()
+    if names and able < needed:
+        found.append(f"{needed} must approve, and only {able} could; such a gate asks admins, too.")
+    return found

@@ -35,6 +35,13 @@ def then(gate: Gate) -> str:
 
 
 @register.filter
+def gate_mark(gate: Gate) -> str:
+    """The status whose shape and colour the gate has in a list."""
+    closed = {"": "cancelled", "approve": "succeeded", "edit": "succeeded", "reject": "rejected", "fail": "failed"}
+    return "open" if gate.is_open else closed.get(gate.outcome_verdict, "succeeded")
+
+
+@register.filter
 def votes_words(gate: Gate) -> str:
     return tally(gate).in_words()
 

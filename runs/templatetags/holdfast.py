@@ -162,4 +162,4 @@ def size_of(value: Any) -> str:
 
 @register.filter(name="markdown")
 def markdown_filter(text: str) -> SafeString:
-    return agent_markdown.render(text)
+    return agent_markdown.render(words.visible(text))

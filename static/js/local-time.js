@@ -17,14 +17,14 @@ function words(element, now) {
   switch (element.dataset.style) {
     case "clock": return at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
     case "age": return length(passed);
+    case "when": return at.toLocaleString([], { ...(at.toDateString() === new Date(now).toDateString() ? {} : { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit", hour12: false });
     case "old": return length(passed).split(" ", 2).join(" ");
-    case "left": return `${Math.max(0, Math.ceil(-passed))} s`;
     case "until": return passed < 0 ? `in ${length(-passed)}` : "overdue";
     default: return passed < 2 ? "just now" : `${length(passed)} ago`;
   }
 }
 
-function tick(root = document) {
+export function tick(root = document) {
   const now = Date.now();
   for (const element of root.querySelectorAll("time[datetime]")) {
     const text = words(element, now);

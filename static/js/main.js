@@ -11,3 +11,6 @@ import "./forget.js";
 import "./shortcuts.js";
 import "./kept-decision.js";
 import "./undo.js";
+import "./pane.js";
+import "./drafts.js";
+import "./presence.js";

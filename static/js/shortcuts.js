@@ -1,6 +1,12 @@
 // Keys of the inbox. A key goes to a control, and Enter uses it: nothing is decided by one slip.
 const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable]";
-let armed = null; // the verdict that Ctrl+Enter sends from the comment
+let armed = null; // the button that Ctrl+Enter uses from the comment; only what a key has chosen
+
+function arm(button) {
+  armed?.removeAttribute("data-armed");
+  armed = button;
+  armed?.setAttribute("data-armed", "");
+}
 
 const shown = (element) => element && element.offsetParent !== null;
 
@@ -23,11 +29,12 @@ function go(key) {
     found.open = true;
     found.querySelector("input:not([type=hidden]), textarea, select")?.focus();
   } else if (key === "r") {
-    armed = found;
+    arm(found);
     document.getElementById("comment")?.focus();
   } else {
     found.focus();
     if (key === "/") found.select();
+    if (key === "a") document.getElementById("decide-password")?.focus(); // which comes first, where it is wanted
   }
 }
 
@@ -35,11 +42,12 @@ document.addEventListener("keydown", (event) => {
   if (!document.querySelector(".inbox")) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.id === "comment") {
     event.preventDefault();
-    (armed ?? document.querySelector('.decide-buttons [data-key="a"]'))?.click();
-    armed = null;
+    const chosen = armed;
+    arm(null);
+    if (shown(chosen)) chosen.click();
     return;
   }
-  if (event.key === "Escape" && event.target.matches(TYPING)) return event.target.blur();
+  if (event.key === "Escape" && event.target.matches(TYPING)) return event.target.blur(); // which disarms
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING)) return;
   if (event.key === "j" || event.key === "k") open(event.key === "j" ? 1 : -1);
   else if (event.key === "x") document.querySelector('.gate-row[aria-current] .gate-row-tick')?.click();
@@ -48,6 +56,9 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+
+document.addEventListener("focusout", ({ target }) => { if (target.id === "comment") arm(null); });
+document.addEventListener("htmx:after:swap", ({ detail }) => { if (detail.ctx?.target?.id === "gate-pane") arm(null); });
 
 // The bar that decides several together is there while something is ticked.
 function ticked() {
