@@ -219,9 +219,8 @@ def page(request: HttpRequest, gate: Gate, *, status: int = 200, **more: Any) ->
 def _inbox(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
     """The whole inbox, or only its pane where a script asks for that."""
     part = "#pane" if _wants(request, "gate-pane") else ""
-    response = render(
-        request, f"gates/list.html{part}", {**context, "tab": tab_of(request), "done": _done(request)}, status=status
-    )
+    context |= {"tab": tab_of(request), "here": here(request), "done": _done(request)}
+    response = render(request, f"gates/list.html{part}", context, status=status)
     if request.method != "GET":  # what was sent is answered in place
         response.headers["HX-Push-Url"] = "false"
     return response
@@ -249,6 +248,7 @@ def _list(request: HttpRequest, tab: str) -> dict[str, Any]:
         "offset": after,
         "after": more,
         "now": database_now(),
+        "here": here(request),
     }
 
 

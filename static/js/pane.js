@@ -6,7 +6,7 @@ const own = document.title.replace(/^\(\d+\+?\) /, "");
 function arrived(sent) {
   const here = pane();
   const told = here.querySelector('[role="alert"], #done');
-  if (sent) {
+  if (sent && here.querySelector("#done")) {
     for (const bar of here.querySelectorAll(".gate-decide")) {
       bar.inert = true;
       setTimeout(() => { bar.inert = false; }, SETTLES);

@@ -194,3 +194,32 @@ def listen(state):
 @call.step
 def heard(state, ctx):
     return {"signal": ctx.signal}
+
+
+class Purchase(State):
+    item: str
+    amount: int
+    bought: int = 0
+
+
+class PurchaseAction(BaseModel):
+    amount: int
+
+
+story = Workflow("acme-story", state=Purchase, version="1")
+
+
+@story.gate(
+    policy=Policy(
+        approvers=["group:finance"], quorum=2, timeout="2s",
+        on_timeout=escalate(["role:operator"], timeout="2s", then=escalate(["role:admin"], timeout="4h", then="reject")),
+    ),
+    verdicts=["approve", "edit", "reject"],
+)  # fmt: skip
+def board(state):
+    return Proposal(f"Buy {state.item}", "The old one is *worn*.", PurchaseAction(amount=state.amount), context=["amount"])
+
+
+@story.step
+def bought(state):
+    return {"bought": state.amount}
