@@ -10,10 +10,13 @@ from workflows.policy import RISKS, TIMEOUTS, WORDED
 
 # what a policy's error begins with, and the field that it is about
 ABOUT = {
-    "approver": "approvers", "quorum of": "quorum_by_group", "quorum names": "quorum_by_group", "quorum": "quorum",
-    "veto": "veto", "comment": "comment", "risk": "risk", "timeout": "timeout", "escalate": "escalations", "zone": "zone", "days": "days",
-    "start": "start", "end": "end", "holidays": "holidays", "hours": "zone",
-}  # fmt: skip
+    "approver": "approvers",
+    "quorum of": "quorum_by_group",
+    "quorum names": "quorum_by_group",
+    "escalate": "escalations",
+    "hours": "zone",
+    **{name: name for name in ("quorum", "veto", "comment", "risk", "timeout", "zone", "days", "start", "end", "holidays")},
+}
 UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 YES_NO = [("", "at high risk"), ("yes", "always"), ("no", "never")]
 

@@ -50,6 +50,9 @@ class Storage:
         ]
 
 
+KEYED = {"/payments/refunds": "refund", "/shop/orders": "order"}  # where the same idempotency key writes once
+
+
 class Handler(BaseHTTPRequestHandler):
     storage: Storage
     protocol_version = "HTTP/1.1"
@@ -61,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if url.path == "/counts":
             self.answer(200, self.counts())
+        elif url.path == "/shop/orders":
+            self.answer(200, {"items": self.storage.find("order", key=query.get("key", ""))})
         elif url.path == "/payments/refunds":
             self.answer(200, {"items": self.storage.find("refund", key=query.get("key", ""))})
         elif url.path == "/crm/contacts":
@@ -84,12 +89,12 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, answer)
 
     def write(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        if path == "/payments/refunds":
-            key = self.headers.get("Idempotency-Key", "")
-            known = self.storage.find("refund", key=key) if key else []
+        if path in KEYED:
+            key, kind = self.headers.get("Idempotency-Key", ""), KEYED[path]
+            known = self.storage.find(kind, key=key) if key else []
             if known:
                 return 200, known[0]
-            return 201, self.storage.add({"key": key, **body, "kind": "refund"})
+            return 201, self.storage.add({"key": key, **body, "kind": kind})
         if path == "/payments/voids":
             known = self.storage.find("void", refund=body.get("refund", ""))
             return (200, known[0]) if known else (201, self.storage.add({**body, "kind": "void"}))
@@ -100,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         return 404, {"error": "unknown address"}
 
     def counts(self) -> dict[str, Any]:
-        counts: dict[str, Any] = {"refund": {}, "void": {}, "contact": {}, "letter": {}}
+        counts: dict[str, Any] = {"refund": {}, "void": {}, "contact": {}, "letter": {}, "order": {}}
         for record in list(self.storage.records):
             name = str(record.get("order") or record.get("refund") or record.get("email") or record.get("to"))
             counts[record["kind"]][name] = counts[record["kind"]].get(name, 0) + 1

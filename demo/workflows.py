@@ -1,5 +1,5 @@
 """The demo's workflows. All run offline, against the sandbox service."""
 
-from demo import contacts, letter, refund, research
+from demo import contacts, letter, purchase, refund, research
 
-__all__ = ["contacts", "letter", "refund", "research"]
+__all__ = ["contacts", "letter", "purchase", "refund", "research"]

@@ -5,7 +5,7 @@ import pytest
 from approvals.models import Gate
 from demo.refund import refund
 from runs.models import Run
-from tests import flows, part_flows
+from tests import flows, gate_flows, part_flows
 from workflows import Permanent, Transient, registry
 from workflows.testing import approve, crash, done_by_hand, happened, lost_reply, not_happened, play, reject, respond, retry
 
@@ -143,3 +143,10 @@ def test_what_was_undone_is_told_and_people_are_asked():
     assert (stuck.status, stuck.waiting) == ("waiting", ["book:undo"])
     by_hand = play(part_flows.saga, {"size": 0, "amount": 1}, decide={"sure": reject(), "book:undo": [retry(), done_by_hand()]})
     assert (by_hand.status, flows.calls.count("undo book 1")) == ("rolled_back", 1 + 2 + 4)
+
+
+def test_an_approval_that_has_grown_stale_is_asked_again():
+    flows.script["price"] = 480
+    played = play(gate_flows.fresh, {"amount": 400}, decide={"offer": [approve(), approve()]})
+    assert (played.status, played.state.amount, played.asked["offer"].title) == ("succeeded", 480, "Buy for 480")
+    assert play(gate_flows.fresh, {"amount": 400}, decide={"offer": approve()}).waiting == ["offer"]

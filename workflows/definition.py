@@ -179,7 +179,7 @@ class Workflow(Generic[S]):
         verdicts: Sequence[str] = ...,
         on_reject: str = "end",
         on_respond: str | None = None,
-        revalidate: Callable[[S, Ctx], Proposal | None] | None = None,
+        revalidate: Callable[[S, Ctx], Proposal | None] | Callable[[S], Proposal | None] | None = None,
         retry: Retry = ...,
         timeout: Duration = ...,
         was: Sequence[str] = ...,

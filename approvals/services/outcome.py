@@ -87,7 +87,7 @@ def _put_off(row: Run | Branch, gates: Sequence[Gate], decision: Decision, undo:
     at = database_now() + undo
     pause = {"kind": "decided", "gates": [str(gate.pk) for gate in gates], "until": at.isoformat()}
     if row.status == Status.HELD:
-        Run.objects.filter(pk=row.pk).update(available_at=at, pause=pause, updated_at=Now())
+        Run.objects.filter(pk=row.run_id).update(available_at=at, pause=pause, updated_at=Now())
         moves.poke_on_commit(row)
         return
     moves.move(row, "resume", available_at=at, pause=pause)

@@ -205,8 +205,10 @@ class Player(Generic[S]):
         if not needed:
             return self.commit(Result(), gate)
         proposal = self.call(gate, gate.function, (self.state, ctx))
-        if isinstance(proposal, Failure):
-            return self.failed(gate, proposal)
+        return self.failed(gate, proposal) if isinstance(proposal, Failure) else self.ask(gate, proposal, ctx)
+
+    def ask(self, gate: Gate, proposal: Any, ctx: _Context) -> None:
+        """Put the proposal before the script's people, and do what they answer."""
         missing = [name for name in proposal.context if name not in self.values]
         if missing:
             text = f"{missing[0]}: the proposal's context names no field of the state"
@@ -224,6 +226,13 @@ class Player(Generic[S]):
         merged = {}
         if answer.verdict in ("approve", "edit"):
             merged = {name: Replace(value) for name, value in args.items() if name in self.values}
+        if merged and gate.revalidate is not None:
+            seen = states.apply(self.state, self.values, merged).state
+            again = self.call(gate, gate.revalidate, (seen, ctx), faulty=False)
+            if isinstance(again, Failure):
+                return self.failed(gate, again)
+            if again is not None and _differs(again, proposal, args, edited=answer.verdict == "edit"):
+                return self.ask(gate, again, ctx)
         if self.apply(merged, gate):
             self.leave({"reject": gate.on_reject, "respond": gate.on_respond}.get(answer.verdict) or "next", gate)
         return None
@@ -319,3 +328,9 @@ class Player(Generic[S]):
 
 async def _await(value: Any) -> Any:
     return await value
+
+
+def _differs(again: Any, proposal: Any, args: dict[str, Any], *, edited: bool) -> bool:
+    """Whether the fresh proposal is not what was approved. After an edit its words tell of the original, and do not count."""
+    words = not edited and (again.title, again.summary) != (proposal.title, proposal.summary)
+    return words or ((again.action_as_json() or {}).get("args", {}) != args)
