@@ -8,6 +8,7 @@ from approvals.services.tallying import tally
 from workflows import Workflow, registry
 from workflows.durations import words
 from workflows.errors import StepGone
+from workflows.steps import Gate as GateStep
 
 DONE = ""  # where a branch goes that leads to no other step
 UNDECIDED = "If nobody decides in time: "
@@ -108,6 +109,8 @@ def _goes_on(workflow: Workflow[Any], step: str) -> str:
     following = workflow.steps.get(step) or workflow.branches.get(step)
     if following is None:
         return "The run ends as succeeded."
+    if isinstance(following, GateStep):
+        return f"“{step}” comes next, and may ask people again before anything happens outside."
     parts = [workflow.branches[name] for name in following.then if name in workflow.branches]
     acting = [part for part in parts if part.is_effect]
     if acting and not following.is_effect:

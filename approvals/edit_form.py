@@ -6,7 +6,7 @@ lists) is edited as JSON. ``arguments`` gives plain JSON, which the schema is th
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -100,9 +100,12 @@ class EditForm(forms.Form):
 
     prefix = "field"
 
-    def __init__(self, schema: Mapping[str, Any], args: Mapping[str, Any], data: Any = None) -> None:
+    def __init__(self, schema: Mapping[str, Any], args: Mapping[str, Any], data: Any = None, order: Sequence[str] = ()) -> None:
         super().__init__(data)
         self.args = args
+        declared = schema.get("properties", {})
+        names = [name for name in order if name in declared]  # jsonb has the keys in an order of its own
+        schema = {**schema, "properties": {name: declared[name] for name in [*names, *declared]}}
         for path, field, value in _fields(schema, schema, args, "", 0):
             self.fields[path] = field
             self.initial[path] = value

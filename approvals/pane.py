@@ -145,7 +145,7 @@ def form_of(gate: Gate, data: Any) -> Form | None:
     if gate.action is None or "edit" not in gate.verdicts or not gate.action["schema"].get("properties"):
         return None
     try:
-        return EditForm(gate.action["schema"], gate.action["args"], data)
+        return EditForm(gate.action["schema"], gate.action["args"], data, gate.action.get("order", ()))
     except (TypeError, ValueError, AttributeError, KeyError, RecursionError):  # a schema that is none: it cannot be edited here
         return None
 
