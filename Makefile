@@ -12,7 +12,7 @@ up: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@$(BIN)/python -m tests.browser
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

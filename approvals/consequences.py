@@ -26,12 +26,12 @@ class Outside:
 
 def outside(gate: Gate) -> list[Outside]:
     """What approving lets happen outside: the effects that name the gate, or else the step that follows."""
+    if gate.kind != GateKind.APPROVAL:
+        return []
     try:
         workflow = registry.version(gate.run.workflow, gate.run.version)
         following = gate.goto or _after(workflow, gate)
     except (registry.WorkflowUnknown, StepGone):
-        return []
-    if gate.kind != GateKind.APPROVAL:
         return []
     every = {**workflow.steps, **workflow.branches}
     found = [step for step in every.values() if step.approved_by == gate.step]

@@ -3,6 +3,7 @@
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -157,6 +158,19 @@ def kinds(run: Run) -> list[str]:
     return [f"{entry['kind']} {entry['step']}".strip() for entry in entries]
 
 
+def join(user: User, *groups: str) -> None:
+    """Put the user into these groups."""
+    user.groups.add(*(Group.objects.get_or_create(name=group)[0] for group in groups))
+    user.__dict__.pop("_holdfast_groups", None)
+
+
+def drive(worker: Callable[..., bool], run: Run) -> Run:
+    """Carry the run on until nothing of it is due; the run as it is then."""
+    while worker(run):
+        pass
+    return Run.objects.get(pk=run.pk)
+
+
 def together(count: int, act: Callable[[int], Any]) -> list[Any]:
     """Run ``act(0..count-1)`` in real threads that start at one moment; each result, or the exception."""
     barrier = threading.Barrier(count)
@@ -202,17 +216,20 @@ def in_the_way(act: Callable[[], object]) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """One whole Holdfast for all tests that need real workers, sockets or a browser."""
-    running = Stack(HOLDFAST_APPS="acme", HOLDFAST_SLOTS="2").start()
+    running = Stack(HOLDFAST_APPS="acme", HOLDFAST_SLOTS="2", HOLDFAST_UNDO="3").start()
     yield running
     running.stop()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The crash matrix: point × times × outcome."""
-    from tests import test_crash_matrix
-
-    if test_crash_matrix.outcomes:
+    told = [
+        tuple(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "crash"
+    ]
+    if told:
         terminalreporter.write_sep("-", "crash matrix: point × times × outcome")
-    for point, found in test_crash_matrix.outcomes.items():
-        for outcome, times in found.items():
-            terminalreporter.write_line(f"{point:<74} × {times:>3} × {outcome}, each effect once")
+    for (point, outcome), times in Counter(told).items():
+        terminalreporter.write_line(f"{point:<74} × {times:>3} × {outcome}, each effect once")

@@ -5,17 +5,11 @@ import time
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import FLAGS, on_path
+from tests.pages import browser, sign_in_as
 
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=on_path(), args=FLAGS)
-        yield chromium
-        chromium.close()
+assert browser  # a fixture
 
 
 @pytest.fixture
@@ -31,12 +25,7 @@ def sign_in(browser: Browser, stack):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         outside = re.compile(rf"^(?!{re.escape(stack.url)}|data:|ws://127\.0\.0\.1)")
         page.on("request", lambda request: complaints.append(request.url) if outside.match(request.url) else None)
-        page.goto("/sign-in/")
-        page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(stack.password)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/runs/")
-        return page
+        return sign_in_as(page, stack, name)
 
     yield enter
     for context in contexts:

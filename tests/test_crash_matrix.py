@@ -28,7 +28,6 @@ from tests.crashes.workflows import PARTS, SIZE
 TIMES = int(os.environ.get("HOLDFAST_CRASH_TIMES", "1"))
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.django_db(transaction=True)
-outcomes: dict[str, Counter[str]] = {}  # printed at the end (conftest.pytest_terminal_summary)
 
 # workflow, what dies (in turn), the point, at its n-th passage
 MATRIX = [
@@ -165,7 +164,7 @@ def counted(run):
 @pytest.mark.parametrize("time_", range(TIMES))
 @pytest.mark.parametrize("name, who, point, nth", MATRIX)
 def test_a_death_at_this_point_loses_nothing_and_doubles_nothing(
-    make_run, people, worker, dying, survivors, name, who, point, nth, time_
+    make_run, people, worker, dying, survivors, record_property, name, who, point, nth, time_
 ):
     workflow, _, stale = name.partition(" ")
     given = {"name": uuid.uuid4().hex, "stale": 0.2 if stale else 0.0}
@@ -185,7 +184,7 @@ def test_a_death_at_this_point_loses_nothing_and_doubles_nothing(
     assert run.checkpoints.filter(step="receive").count() == (workflow == "crash-parts")
     assert bool(asked) == (workflow == "crash-letter")
     row = f"{name}: {who} dies {point}" + (f" ({nth}.)" if nth > 1 else "")
-    outcomes.setdefault(row, Counter())["a person was asked" if asked else "went on by itself"] += 1
+    record_property("crash", [row, "a person was asked" if asked else "went on by itself"])  # printed at the end (conftest.py)
 
 
 def _kill(run, who, point, nth, dying, worker, people):

@@ -4,19 +4,13 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import FLAGS, on_path
+from tests.pages import browser, sign_in_as
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=on_path(), args=FLAGS)
-        yield chromium
-        chromium.close()
+assert browser  # a fixture
 
 
 @pytest.fixture
@@ -29,21 +23,12 @@ def sign_in(browser: Browser, stack):
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        again(page, stack, name)
-        return page
+        return sign_in_as(page, stack, name)
 
     yield enter
     for context in contexts:
         context.close()
     assert errors == []
-
-
-def again(page: Page, stack, name: str) -> None:
-    page.goto("/sign-in/")
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(stack.password)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/runs/")
 
 
 @pytest.fixture
@@ -179,12 +164,13 @@ def test_what_was_typed_outlives_the_session_and_nobody_else_sends_it(sign_in, r
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#notices")).to_contain_text("Your session has ended")
     other = bob.context.new_page()
-    again(other, stack, "erin")
+    sign_in_as(other, stack, "erin")
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#notices")).to_contain_text("erin is signed in")
     assert verdicts(stack, [title]) == [None]
-    bob.context.clear_cookies()
-    again(other, stack, "bob")
+    other.locator(".menu summary").click()
+    other.get_by_role("button", name="Sign out").click()
+    sign_in_as(other, stack, "bob")
     expect(bob.locator("#comment")).to_have_value("much too dear")
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#done")).to_contain_text("bob rejected")

@@ -37,12 +37,6 @@ def undo(gate, decision, by):
     return take_back(gate.pk, decision.pk, by=by)
 
 
-def drive(worker, run):
-    while worker(run):
-        pass
-    return Run.objects.get(pk=run.pk)
-
-
 def tried(gate):
     return dry_run.of(gate.run.workflow, gate.key, gate.policy)
 

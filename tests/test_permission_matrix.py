@@ -123,7 +123,7 @@ def knock(door: str, gate: Gate, api: Client, page: Client) -> int:
     if door == "delegate":
         return found(post(f"{url}/delegate", {"to": "dave"}))
     if door == "snooze":
-        return found(post(f"{url}/snooze", {"until": "2999-01-01T00:00:00Z"}))
+        return found(post(f"{url}/snooze", {"until": "2030-01-01T00:00:00Z"}))
     if door == "comment":
         return found(post(f"{url}/comments", {"text": "hello"}))
     if door == "undo":

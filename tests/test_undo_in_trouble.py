@@ -14,7 +14,7 @@ from engine.services import controls
 from engine.sweeper import Sweeper
 from runs.models import Run
 from tests import flows, part_flows
-from tests.test_votes import join
+from tests.conftest import drive, join
 from workflows import Policy
 
 pytestmark = pytest.mark.django_db
@@ -25,12 +25,6 @@ ALL = Policy(approvers=["group:finance", "user:carol"], quorum=2)
 
 def undo(gate, decision, by):
     return take_back(gate.pk, decision.pk, by=by)
-
-
-def drive(worker, run):
-    while worker(run):
-        pass
-    return Run.objects.get(pk=run.pk)
 
 
 def posted(form_schema, args, **changes):

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
 
 from approvals.models import Gate
 from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotConfirmed, NotYours
@@ -13,17 +12,11 @@ from approvals.services.tallying import tally
 from runs.access import NotPermitted
 from runs.models import Run
 from tests import flows
-from tests.conftest import kinds
+from tests.conftest import join, kinds
 from workflows import Policy
 
 pytestmark = pytest.mark.django_db
 BOTH = Policy(approvers=["group:finance", "group:legal"], quorum={"group:finance": 1, "group:legal": 1})
-
-
-def join(user, *groups):
-    for group in groups:
-        user.groups.add(Group.objects.get_or_create(name=group)[0])
-    user.__dict__.pop("_holdfast_groups", None)
 
 
 def status(gate):

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import prefetch_related_objects
 
 from approvals import rights
 from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
@@ -44,6 +45,7 @@ def decide(
     InvalidDecision; then nothing is written.
     """
     run, gate = lock(gate_id)
+    prefetch_related_objects([gate], "decisions")  # read once, for the right and for the count
     right = None if by is None else _right(gate, by)
     _require_open(gate)
     if by is not None:
@@ -126,7 +128,9 @@ def bypass(
 
 def lock(gate_id: uuid.UUID) -> tuple[Run, Gate]:
     """The gate's run, then the gate, each under its lock. Raises Gate.DoesNotExist."""
-    run = moves.lock(Gate.objects.values_list("run_id", flat=True).get(pk=gate_id))
+    run = Run.objects.select_for_update(no_key=True, of=("self",)).filter(gates=gate_id).first()
+    if run is None:
+        raise Gate.DoesNotExist
     gate = Gate.objects.select_for_update(no_key=True).get(pk=gate_id)
     gate.run = run
     return run, gate
@@ -184,7 +188,7 @@ def _change_action(gate: Gate, decision: Decision) -> None:
 
 def _settle(run: Run, gate: Gate, decision: Decision) -> None:
     alone = decision.by is None or decision.bypass
-    votes = tallying.tally(gate, [decision] if alone else gate.decisions.standing())
+    votes = tallying.tally(gate, [decision] if alone else _standing(gate, decision))
     final = alone or not (decision.agrees or decision.rejects)
     final = final or (decision.agrees and votes.is_met) or (decision.rejects and votes.vetoes >= gate.veto)
     detail = {
@@ -209,6 +213,12 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
         outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel == PAGE else 0))
     else:
         moves.poke_on_commit(run)
+
+
+def _standing(gate: Gate, decision: Decision) -> list[Decision]:
+    """The votes that stand with this one; an edit has just voided those before it."""
+    earlier = [] if decision.verdict == Verdict.EDIT else [vote for vote in gate.decisions.all() if vote.voided_at is None]
+    return [*earlier, decision]
 
 
 def _agreed(run: Run, gate: Gate, decision: Decision) -> dict[str, Any]:
