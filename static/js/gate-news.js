@@ -18,8 +18,9 @@ function title() {
 }
 
 async function fetched(address, target) {
-  const answer = await fetch(address, { headers: { "HX-Request": "true", "HX-Target": target } }).catch(() => null);
-  if (!answer?.ok || answer.redirected) return null;
+  const headers = { "HX-Request": "true", "HX-Target": target };
+  const answer = await fetch(address, { headers, redirect: "manual" }).catch(() => null); // not to the sign-in page
+  if (!answer?.ok) return null;
   const fresh = document.createElement("div");
   fresh.innerHTML = await answer.text();
   tick(fresh);
