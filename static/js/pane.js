@@ -12,7 +12,8 @@ function arrived(sent) {
       setTimeout(() => { bar.inert = false; }, SETTLES);
     }
   }
-  if (told || here.getBoundingClientRect().top < 0) here.scrollIntoView({ block: "start" });
+  const { top } = (told ?? here).getBoundingClientRect();
+  if (top < 0 || top > innerHeight - 80) here.scrollIntoView({ block: "start" });
   (told ?? here).focus({ preventScroll: true });
   const title = here.querySelector(".gate[data-chosen]")?.dataset.title;
   document.dispatchEvent(new CustomEvent("holdfast:title", { detail: title ? `${title} · Holdfast` : own }));
