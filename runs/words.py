@@ -151,7 +151,7 @@ def _brief(value: Any) -> str:
 
 def _escalated(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     names = ", ".join(name.partition(":")[2] for name in detail["to"])
-    return f"nobody decided in time; now {names} may decide too" + _until(detail)
+    return f"escalated: nobody decided in time; now {names} may decide too" + _until(detail)
 
 
 def _until(detail: dict[str, Any]) -> str:
@@ -162,7 +162,7 @@ def _until(detail: dict[str, Any]) -> str:
 
 def _reminded(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     if detail.get("overdue"):
-        return "nobody decided in time; the gate stays open"
+        return "keeps the gate open: nobody decided in time"
     return (
         "reminds: nobody has decided; there is time" + _until(detail) if detail.get("due_at") else "reminds: nobody has decided"
     )

@@ -45,6 +45,8 @@ ENTRY_MARKS = {
     "signal": "⚑",
     "compensated": "↶",
     "gate_reopened": "◆",
+    "escalated": "↑",
+    "reminded": "!",
     "forked": "↳",
 }
 
