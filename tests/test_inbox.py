@@ -59,6 +59,10 @@ def search(page: Page, title: str) -> None:
 def test_the_whole_inbox_is_worked_by_keyboard(sign_in, refunds, stack):
     titles = refunds(310, 320, 330, 340, 350)
     bob, keys = sign_in("bob"), None
+    hint = bob.get_by_text("Choose a gate")
+    search(bob, "Refund 1 € for nobody-1")
+    expect(bob.locator("#gates h2")).to_be_visible()
+    expect(hint).to_be_hidden()  # where there is none
     search(bob, titles[0])
     keys = bob.keyboard
     expect(bob.locator(".gate-row")).to_have_count(5)
