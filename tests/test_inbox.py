@@ -137,7 +137,7 @@ def test_an_approver_on_a_phone_decides_sees_the_next_and_takes_back(sign_in, re
     assert verdicts(stack, titles) == [None, None]
     bob.go_back()
     expect(bob.locator(".frame")).to_be_visible()  # a whole page, not a part of one
-    assert bob.evaluate("document.documentElement.scrollWidth") <= 390
+    bob.wait_for_function("document.documentElement.scrollWidth <= 390")  # asked again when history loads it anew
 
 
 def test_a_decision_that_met_no_network_is_kept_and_sent_when_there_is_one(sign_in, refunds, stack):
