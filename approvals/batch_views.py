@@ -44,8 +44,8 @@ def batch(request: HttpRequest) -> HttpResponseBase:
         except (InvalidDecision, NotConfirmed) as error:
             status, refused = 422, str(error)
     done = request.GET.get("done") is not None
-    for item in items if done else ():
-        _tell(item, request)
+    if done:
+        _tell(items, request)
     context = {
         "items": items,
         "tab": tab_of(request),
@@ -80,13 +80,14 @@ def _results(items: list[Item], tab: str) -> str:
     return urlencode([("tab", tab), ("done", "1"), *(("gate", str(item.gate.pk)) for item in items), *refused])
 
 
-def _tell(item: Item, request: HttpRequest) -> None:
-    """What became of it: one's own decision, or why there is none."""
+def _tell(items: list[Item], request: HttpRequest) -> None:
+    """What became of each: one's own decision, or why there is none."""
     reasons = dict(text.split(" ", 1) for text in request.GET.getlist("refused")[:MOST] if " " in text)
-    item.refused = reasons.get(str(item.gate.pk), "")
-    item.decision = None if item.refused else item.gate.decisions.filter(by=request.user.pk).last()
-    if item.decision is not None:
-        item.why_not, item.left = "", pane.done(item.decision)["left"]
+    for item in items:
+        item.refused = reasons.get(str(item.gate.pk), "")
+        item.decision = None if item.refused else item.gate.decisions.filter(by=request.user.pk).last()
+        if item.decision is not None:
+            item.why_not, item.left = "", pane.done(item.decision)["left"]
 
 
 def _items(request: HttpRequest) -> list[Item]:
@@ -109,14 +110,11 @@ def _decide_each(request: HttpRequest, items: list[Item]) -> None:
     if verdict not in (Verdict.APPROVE, Verdict.REJECT):
         raise InvalidDecision({"verdict": "approve or reject was expected"})
     confirmed = pane.confirmed(request)
-    for item in items:
-        if item.why_not:
-            continue
+    wanted = [item for item in items if not item.why_not]
+    for item in wanted:
         if item.gate.wants_password and not confirmed:
             raise NotConfirmed(item.gate, "Some of these gates are of high risk: give your password once more.")
-    for item in items:
-        if item.why_not:
-            continue
+    for item in wanted:
         try:
             item.decision = decide(
                 item.gate.pk, by=request.user, verdict=verdict, comment=posted.get("comment", ""), channel="page",

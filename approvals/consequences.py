@@ -11,7 +11,6 @@ from workflows.errors import StepGone
 from workflows.steps import Gate as GateStep
 
 DONE = ""  # where a branch goes that leads to no other step
-UNDECIDED = "If nobody decides in time: "
 
 
 @dataclass(frozen=True)
@@ -148,11 +147,11 @@ def timeout_in_words(choice: Any) -> str:
     """What the policy does when nobody decides in time."""
     if isinstance(choice, dict):
         names = [name.partition(":")[2] for name in choice["escalate"]]
-        later = timeout_in_words(choice["then"]).removeprefix(UNDECIDED)
-        return f"{UNDECIDED}{in_words(names)} may decide too, for {words(choice['timeout'])}; after that: {later}"
+        later = timeout_in_words(choice["then"])
+        return f"{in_words(names)} may decide too, for {words(choice['timeout'])}; after that: {later}"
     return {
-        "reject": f"{UNDECIDED}rejected.",
-        "approve": f"{UNDECIDED}approved without a person.",
-        "fail": f"{UNDECIDED}the run fails.",
-        "keep": f"{UNDECIDED}it goes on waiting.",
+        "reject": "rejected.",
+        "approve": "approved without a person.",
+        "fail": "the run fails.",
+        "keep": "it goes on waiting.",
     }.get(str(choice), "")

@@ -82,7 +82,7 @@ class Past:
 
 
 def _agreed(runs: Sequence[Any], keys: Sequence[str]) -> set[tuple[Any, int]]:
-    found = Decision.objects.standing().filter(gate__run__in=runs, gate__key__in=list(keys), verdict__in=AGREED)
+    found = Decision.objects.agreeing().filter(gate__run__in=runs, gate__key__in=list(keys))
     return {(run, by) for run, by in found.values_list("gate__run", "by") if by is not None}
 
 

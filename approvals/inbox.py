@@ -36,7 +36,7 @@ def gates(user: Any, tab: str, q: str = "") -> GateQuerySet:
     """The gates of one tab, in its order. ``q`` is searched in titles, workflows, steps and people."""
     visible = Gate.objects.visible_to(user)
     if tab == "mine":  # what one could decide now, and nobody else is on
-        found = mine(user)
+        found = Gate.objects.decidable_by(user).awake_for(user).left_to(user)
     elif tab == "groups":  # what one's groups are asked, whoever is on it, and whether or not one may
         found = visible.open().filter(named(user))
     elif tab == "snoozed":
@@ -51,16 +51,17 @@ def gates(user: Any, tab: str, q: str = "") -> GateQuerySet:
     return _searched(found, q).by_time_left()
 
 
-def mine(user: Any) -> GateQuerySet:
-    return Gate.objects.decidable_by(user).awake_for(user).left_to(user)
+def tab(user: Any, name: str) -> Tab:
+    """A tab, with how many stand in it; history is not counted."""
+    return Tab(name, TABS[name], None if name == "history" else gates(user, name).order_by()[: COUNTED + 1].count())
 
 
 def tabs(user: Any) -> list[Tab]:
-    """The tabs that the user has, with how many stand in each; history is not counted."""
+    """The tabs that the user has, one's own first."""
     names = [name for name in TABS if name != "open" or may(user, "see")]
     if not names_of(user):
         names.remove("groups")
-    return [Tab(name, TABS[name], None if name == "history" else gates(user, name)[: COUNTED + 1].count()) for name in names]
+    return [tab(user, name) for name in names]
 
 
 def following(user: Any, after: Gate, tab: str, q: str = "") -> Gate | None:

@@ -48,7 +48,6 @@ def shown(
         "branch": gate.branch,
         "form": form or form_of(gate, None),
         "facts": showing.facts(gate),
-        "decisions": gate.decisions.select_related("holder"),
         "votes": tally(gate),
         "decidable": decidable,
         "acts_for": standing.right.holder if standing.right and standing.right.holder.pk != user.pk else None,
@@ -61,13 +60,13 @@ def shown(
         "precedents": showing.precedents(gate, user),
         "history": story,
         "asked_again": _asked_again(gate, story),
-        "own_vote": gate.decisions.standing().filter(by=user.pk).last() if gate.is_open else None,
+        "own_vote": next((one for one in gate.decisions.all() if gate.is_open and one.stands and one.by_id == user.pk), None),
         "confirmed": confirmed,
         "claimant": claimant(gate, now) if gate.is_open else None,
         "snoozed": gate.is_open and gate.snoozes.filter(user=user.pk, until__gt=now).first(),
         "passed_on": gate.is_open and gate.delegations.filter(holder=user.pk, ended_at=None).first(),
         "snoozes": [(words, minutes) for words, minutes in SNOOZES.items() if _fits(gate, now + timedelta(minutes=minutes))],
-        "may_bypass": _may_bypass(user, gate) and not decidable,
+        "may_bypass": gate.is_open and not decidable and may(user, "administer") and not rights.why_no_bypass(gate, user),
         "refused": f"{refused.rstrip('.')}." if refused else "",
         "typed": typed or {},
         "edited": edited,
@@ -78,7 +77,7 @@ def done(decision: Decision) -> dict[str, Any]:
     """The context of one decision in ``gates/_done.html``; ``left``: seconds for which it can be taken back."""
     gate = decision.gate
     row = gate.branch or gate.run
-    stands = decision.voided_at is None
+    stands = decision.stands
     left = (row.available_at - database_now()).total_seconds() if stands and is_put_off(row, gate) else 0.0
     asked_again = not stands and _asked_again(gate, showing.history(gate)) is not None
     return {
@@ -165,9 +164,3 @@ def _result_form(gate: Gate, data: Any) -> SchemaForm | None:
 
 def _fits(gate: Gate, until: Any) -> bool:
     return gate.due_at is None or until < gate.due_at
-
-
-def _may_bypass(user: Any, gate: Gate) -> bool:
-    allowed = gate.is_open and gate.kind == GateKind.APPROVAL and gate.policy.get("allow_bypass", True)
-    own = not gate.allow_self and user.pk in gate.run.starters
-    return bool(allowed and may(user, "administer") and not own)

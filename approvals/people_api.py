@@ -11,7 +11,6 @@ from approvals.api import shown, visible
 from approvals.models import Absence
 from approvals.schemas import AbsenceIn, AbsenceOut, ClaimIn, CommentIn, DelegateIn, GateOut, SnoozeIn
 from approvals.services import absences, people
-from runs.access import may
 
 router = Router(tags=["gates"])
 
@@ -72,7 +71,7 @@ def comment_gate(request: HttpRequest, gate_id: uuid.UUID, body: CommentIn) -> d
 @router.get("/absences", response=list[AbsenceOut], operation_id="list_absences", tags=["people"])
 def list_absences(request: HttpRequest) -> list[dict[str, Any]]:
     """Yours; to admins, everybody's that are not over."""
-    return [_absence(one) for one in _visible_absences(request)]
+    return [_absence(one) for one in Absence.objects.shown_to(request.user)]
 
 
 @router.post("/absences", response={201: AbsenceOut}, operation_id="create_absence", tags=["people"])
@@ -83,13 +82,8 @@ def create_absence(request: HttpRequest, body: AbsenceIn) -> Status[dict[str, An
 
 @router.delete("/absences/{int:absence_id}", response={204: None}, operation_id="end_absence", tags=["people"])
 def end_absence(request: HttpRequest, absence_id: int) -> Status[None]:
-    absences.end(get_object_or_404(_visible_absences(request), pk=absence_id), by=request.user)
+    absences.end(get_object_or_404(Absence.objects.shown_to(request.user), pk=absence_id), by=request.user)
     return Status(204, None)
-
-
-def _visible_absences(request: HttpRequest) -> Any:
-    found = Absence.objects.not_over().select_related("user", "deputy").order_by("starts", "id")
-    return found if may(request.user, "administer") else found.filter(user=request.user.pk)
 
 
 def _absence(one: Absence) -> dict[str, Any]:

@@ -92,15 +92,14 @@ def absence_list(request: HttpRequest) -> HttpResponse:
             return redirect("absence-list")
         except InvalidDecision as error:
             status, refused = 422, str(error)
-    administers = may(request.user, "administer")
-    found = Absence.objects.not_over().select_related("user", "deputy").order_by("starts", "id")
+    every = Absence.objects.not_over().select_related("user")
     context = {
-        "absences": found if administers else found.filter(user=request.user.pk),
+        "absences": Absence.objects.shown_to(request.user),
         "people": User.objects.filter(is_active=True).order_by("username"),
-        "administers": administers,
+        "administers": may(request.user, "administer"),
         "typed": request.POST,
         "refused": refused,
-        "deputises": [one for one in found if one.deputy_id == request.user.pk],
+        "deputises": every.filter(deputy=request.user.pk).order_by("starts", "id"),
     }
     return render(request, "gates/absences.html", context, status=status)
 
@@ -124,7 +123,5 @@ def _announce(request: HttpRequest) -> None:
 @login_required
 @require_POST
 def absence_delete(request: HttpRequest, absence_id: int) -> HttpResponse:
-    found = Absence.objects.not_over()
-    found = found if may(request.user, "administer") else found.filter(user=request.user.pk)
-    absences.end(get_object_or_404(found, pk=absence_id), by=request.user)
+    absences.end(get_object_or_404(Absence.objects.shown_to(request.user), pk=absence_id), by=request.user)
     return redirect("absence-list")

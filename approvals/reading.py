@@ -4,18 +4,18 @@ from typing import Any
 
 from django.db.models import Prefetch
 
-from approvals.models import Decision, Delegation, Gate, GateKind, GateQuerySet, Risk
+from approvals.models import Delegation, Gate, GateKind, GateQuerySet, Risk
 from approvals.models.gate import CLAIM_LASTS
 from approvals.services.outcome import is_put_off
 from approvals.services.tallying import tally
+from runs.clock import iso
 from workflows import masking, registry
 
 
 def for_json(gates: GateQuerySet) -> GateQuerySet:
     """With all that ``gate_as_json`` reads."""
-    decisions = Prefetch("decisions", Decision.objects.select_related("holder"))
     passed_on = Prefetch("delegations", Delegation.objects.filter(ended_at=None).select_related("holder", "receiver"))
-    return gates.select_related("run", "branch", "claimed_by").prefetch_related(decisions, passed_on)
+    return gates.for_list().prefetch_related(passed_on)
 
 
 def gate_as_json(gate: Gate) -> dict[str, Any]:
@@ -37,9 +37,9 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "verdicts": gate.verdicts,
         "context": masking.masked(schema, gate.context),
         "opened_at": gate.opened_at.isoformat(),
-        "due_at": gate.due_at.isoformat() if gate.due_at else None,
+        "due_at": iso(gate.due_at),
         "level": gate.level,
-        "remind_at": _iso(gate.remind_at),
+        "remind_at": iso(gate.remind_at),
         "risk": Risk(gate.risk).name.lower(),
         "claim": _claim(gate),
         "acts": gate.acts,
@@ -54,8 +54,8 @@ def gate_as_json(gate: Gate) -> dict[str, Any]:
         "version": gate.version,
         "proposal_hash": gate.proposal_hash,
         "decisions": [decision_as_json(decision) for decision in gate.decisions.all()],
-        "outcome": {"verdict": gate.outcome_verdict, "by": gate.outcome_by, "at": _iso(gate.final_at)} if decided else None,
-        "final_at": _iso(gate.final_at),
+        "outcome": {"verdict": gate.outcome_verdict, "by": gate.outcome_by, "at": iso(gate.final_at)} if decided else None,
+        "final_at": iso(gate.final_at),
         "carried_from": str(gate.carried_from_id) if gate.carried_from_id else None,
     }
 
@@ -71,7 +71,7 @@ def decision_as_json(decision: Any) -> dict[str, Any]:
         "args": decision.args,
         "acting_for": decision.acts_for or None,
         "bypass": decision.bypass,
-        "voided": decision.voided_at is not None,
+        "voided": not decision.stands,
     }
 
 
@@ -97,7 +97,3 @@ def _votes(gate: Gate) -> dict[str, Any]:
         "quorum": {"needed": votes.needed, "got": votes.got},
         "votes": {"groups": groups, "rejections": rejections},
     }
-
-
-def _iso(value: Any) -> str | None:
-    return value.isoformat() if value is not None else None

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import Q
 
-from approvals.models import AGREED, ANY, Decision, Delegation, Gate, GateStatus
+from approvals.models import ANY, Decision, Delegation, Gate, GateKind, GateStatus
 from approvals.models.gate import names_of
 from approvals.models.people import stood_in_for
 
@@ -31,7 +31,7 @@ class Standing:
 
 def standing(gate: Gate, user: Any) -> Standing:
     """What ``user`` may do at the gate, as of now. Its status is another matter."""
-    votes = [vote for vote in gate.decisions.all() if vote.voided_at is None]
+    votes = [vote for vote in gate.decisions.all() if vote.stands]
     if any(vote.by_id == user.pk for vote in votes):
         return Standing(None, "Your vote is in already.", voted=True)
     found = list(_rights(gate, user))
@@ -52,6 +52,17 @@ def standing(gate: Gate, user: Any) -> Standing:
         else:
             return Standing(Right(holder, groups_of(gate, holder)))
     return Standing(None, why)
+
+
+def why_no_bypass(gate: Gate, admin: Any) -> str:
+    """Why an admin may not decide alone, past the approvers and the quorum; empty where they may."""
+    if gate.kind != GateKind.APPROVAL or not gate.policy.get("allow_bypass", True):
+        return "The policy of this gate does not let anybody past it, admins neither."
+    if not gate.allow_self and admin.pk in gate.run.starters:
+        return "You started this run; its policy wants somebody else to decide, and a bypass is no way around."
+    if other := approved_elsewhere(gate, admin):
+        return f"You have approved “{other}” of this run; the policy wants different people for the two."
+    return ""
 
 
 def _rights(gate: Gate, user: Any) -> "Iterator[tuple[Any, str]]":
@@ -87,7 +98,7 @@ def groups_of(gate: Gate, holder: Any) -> tuple[str, ...]:
 
 def approved_elsewhere(gate: Gate, user: Any) -> str:
     """The key of another gate of the run that was approved by the user, or by their right, and that wants others here."""
-    agreed = Decision.objects.filter(Q(by=user) | Q(holder=user), voided_at=None, verdict__in=AGREED, gate__run=gate.run_id)
+    agreed = Decision.objects.agreeing().filter(Q(by=user) | Q(holder=user), gate__run=gate.run_id)
     others = agreed.exclude(gate=gate.pk).exclude(gate__status=GateStatus.WITHDRAWN)
     for key, distinct_from in others.values_list("gate__key", "gate__distinct_from"):
         if key in gate.distinct_from or gate.key in distinct_from:

@@ -67,7 +67,7 @@ def gate_list(request: HttpRequest) -> HttpResponse:
         return render(request, "gates/list.html#gates", _list(request, tab))
     context = _list(request, tab)
     first = context["gates"][0] if context["gates"] and tab != "history" else None
-    shown = None if first is None else pane.shown(request.user, Gate.objects.select_related("run", "branch").get(pk=first.pk))
+    shown = None if first is None else pane.shown(request.user, first)
     return _inbox(request, {**context, "pane": shown, "chosen": False})
 
 
@@ -201,7 +201,7 @@ def here(request: HttpRequest, **more: Any) -> str:
 def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:
     """Also a gate that one has just decided in somebody's place, and could not see otherwise any more."""
     gates = Gate.objects.visible_to(request.user) | Gate.objects.filter(decisions__by=request.user.pk)
-    return get_object_or_404(gates.select_related("run", "branch").distinct(), pk=gate_id)
+    return get_object_or_404(gates.for_list().distinct(), pk=gate_id)
 
 
 def tab_of(request: HttpRequest) -> str:
@@ -239,11 +239,13 @@ def _list(request: HttpRequest, tab: str) -> dict[str, Any]:
     seen = presence.looking([gate.pk for gate in gates if gate.is_open], but=request.user.get_username())
     rows = [{"gate": gate, "then": then(gate), "looking": seen.get(gate.pk, [])} for gate in gates[: inbox.PAGE]]
     more = after + inbox.PAGE if len(gates) > inbox.PAGE else None
+    tabs = inbox.tabs(request.user)
     return {
         "gates": gates[: inbox.PAGE],
         "rows": rows,
         "tab": tab,
-        "tabs": inbox.tabs(request.user),
+        "tabs": tabs,
+        "inbox_count": tabs[0].count_words,  # which the frame would ask for once more
         "q": q,
         "offset": after,
         "after": more,

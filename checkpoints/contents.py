@@ -14,9 +14,7 @@ from runs import hot
 from workflows import codec
 
 LARGE = 4096  # bytes of JSON from which a value is stored apart
-PIECE = (
-    16 * 1024
-)  # bytes of JSON of a list's or an object's items after which a piece ends; the last one grows, and is stored anew
+PIECE = 16 * 1024  # bytes of JSON of a list's or an object's items after which a piece ends; the last one grows
 TEXT = 128 * 1024  # characters of a text's piece
 
 

@@ -141,7 +141,7 @@ def decided(run_id: uuid.UUID, branch: int | None = None) -> list[tuple[Gate, De
 
 
 def _decision(gate: Gate) -> Decision:
-    rows: list[DecisionRow] = [row for row in gate.decisions.all() if row.voided_at is None]
+    rows: list[DecisionRow] = [row for row in gate.decisions.all() if row.stands]
     last = rows[-1]
     action = (gate.action or {}).get("args")
     return Decision(gate.outcome_verdict, last.by_name, last.comment, action, last.at)

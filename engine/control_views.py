@@ -97,7 +97,7 @@ def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: in
 
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
-    open_ones = run.gates.open().select_related("run", "branch").prefetch_related("decisions")
+    open_ones = run.gates.open().for_list()
     gates = [(gate, rights.standing(gate, request.user).why_not) for gate in open_ones.order_by("opened_at", "ordinal")[:GATES]]
     may_operate = may(request.user, "operate")
     waits = any(gate.visit == run.visit for gate, _ in gates)

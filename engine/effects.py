@@ -9,7 +9,7 @@ from approvals.services.opening import Question
 from engine.attempt import call
 from engine.claim import Claimed
 from engine.context import RunCtx
-from runs.clock import database_now
+from runs.clock import database_now, iso
 from runs.models import Event, Kind
 from workflows import Happened, NotHappened, Partly, State, Unknown, codec, masking
 from workflows import state as states
@@ -77,8 +77,8 @@ def outcome_question(run: Claimed, step: Step, state: State, values: dict[str, A
         context=masking.scrubbed(
             {
                 "why": run.doubt_reason.rstrip("."),
-                "began_at": last.started_at.isoformat() if last is not None and last.started_at else None,
-                "last_acted_at": run.doubt_at.isoformat() if run.doubt_at else None,
+                "began_at": iso(last.started_at) if last is not None else None,
+                "last_acted_at": iso(run.doubt_at),
                 "key": run.key,
                 **({"branch": run.part.index, "arg": run.part.arg} if run.part else {}),
                 "given": masking.masked(type(state), given),

@@ -68,7 +68,7 @@ def _policy(workflow: str, key: str, policy: Mapping[str, Any], gate: Gate) -> M
 def _may_take(gate: Gate, starters: Iterable[int]) -> bool:
     """Whether an approval was not given by somebody who may not approve the fork."""
     theirs = Q(by__in=starters) | Q(holder__in=starters)
-    return gate.allow_self or not gate.decisions.standing().filter(theirs, verdict__in=AGREED).exists()
+    return gate.allow_self or not gate.decisions.agreeing().filter(theirs).exists()
 
 
 def find(run: Any, question: Question) -> Gate | None:
@@ -99,7 +99,7 @@ def find(run: Any, question: Question) -> Gate | None:
 
 def _clashes(gate: Gate, votes: list[Decision], run: Any) -> bool:
     """Whether one of its approvers has approved a gate of this run too that wants different people."""
-    agreed = Decision.objects.standing().filter(gate__run=run.id, by__in=[vote.by_id for vote in votes], verdict__in=AGREED)
+    agreed = Decision.objects.agreeing().filter(gate__run=run.id, by__in=[vote.by_id for vote in votes])
     others = agreed.values_list("gate__key", "gate__distinct_from")
     return any(key in gate.distinct_from or gate.key in distinct_from for key, distinct_from in others)
 
@@ -141,7 +141,7 @@ def carry(stretch: "Stretch", gate: Gate, ctx: RunCtx) -> bool:
 
 def _copy(gate: Gate, run: Run, *, visit: int) -> Gate:
     """The gate with its valid decisions, as one of ``run``."""
-    decisions = list(gate.decisions.filter(voided_at=None).order_by("id"))
+    decisions = list(gate.decisions.standing())
     copied = Gate.objects.get(pk=gate.pk)
     copied.pk, copied.run, copied.visit, copied._state.adding = new_id(), run, visit, True
     copied.carried_from_id = gate.carried_from_id or gate.pk  # where people decided it

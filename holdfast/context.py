@@ -20,7 +20,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "holdfast_version": VERSION,
         "csrf_cookie": settings.CSRF_COOKIE_NAME,
         "roles": roles(user),
-        "inbox_count": lambda: inbox.Tab("mine", "", inbox.mine(user)[: inbox.COUNTED + 1].count()).count_words,
+        "inbox_count": lambda: inbox.tab(user, "mine").count_words,
         "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
         "demo": settings.HOLDFAST_DEMO,
     }

@@ -21,6 +21,11 @@ def database_now() -> datetime:
         return found
 
 
+def iso(at: datetime | None) -> str | None:
+    """The time as text of ISO 8601; None stays None."""
+    return at.isoformat() if at is not None else None
+
+
 def offset_for_tests(interval: str) -> None:
     """Shift the clock of this connection, for instance ``"3 hours"``; ``""`` puts it right again."""
     with connection.cursor() as cursor:

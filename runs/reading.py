@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from runs.clock import iso
 from runs.models import Kind, Run
 from runs.moves import Status
 from workflows import codec, masking, registry
@@ -61,7 +62,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "reason": run.reason or None,
         "workflow_held": run.is_held_with_workflow,
         "breakpoints": run.breakpoints,
-        "deadline_at": _iso(run.deadline_at),
+        "deadline_at": iso(run.deadline_at),
         "usage": {
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
@@ -73,17 +74,17 @@ def run_as_json(run: Run) -> dict[str, Any]:
             "seconds": run.saved_seconds,
         },
         "created_at": run.created_at.isoformat(),
-        "started_at": _iso(run.started_at),
+        "started_at": iso(run.started_at),
         "updated_at": run.updated_at.isoformat(),
-        "finished_at": _iso(run.finished_at),
-        "available_at": None if run.available_at.year == 9999 else _iso(run.available_at),
+        "finished_at": iso(run.finished_at),
+        "available_at": None if run.available_at.year == 9999 else iso(run.available_at),
         "waits_for": run.signal_name or None,
         "rolling_back": run.rolls_back,
         "branches": run.parts,
         "history": {
             "broken_at": run.broken_at,
-            "pruned_at": _iso(run.pruned_at),
-            "imported_at": _iso(run.imported_at),
+            "pruned_at": iso(run.pruned_at),
+            "imported_at": iso(run.imported_at),
         },
         "forked_from": {"run": str(run.forked_from_id), "seq": run.forked_at_seq} if run.forked_from_id else None,
     }
@@ -103,7 +104,7 @@ def run_in_full(run: Run) -> dict[str, Any]:
                 "step": gate.step,
                 "kind": gate.kind,
                 "title": gate.title,
-                "due_at": _iso(gate.due_at),
+                "due_at": iso(gate.due_at),
             }
             for gate in gates
         ],
@@ -131,7 +132,3 @@ def settled(run_id: uuid.UUID) -> bool:
     """Whether only people, or nobody, can move the run."""
     status = Run.objects.values_list("status", flat=True).get(pk=run_id)
     return status not in (Status.QUEUED, Status.RUNNING, Status.ROLLING_BACK)
-
-
-def _iso(value: Any) -> str | None:
-    return value.isoformat() if value is not None else None

@@ -31,6 +31,10 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
         """Those that count: neither voided by an edit nor taken back."""
         return self.filter(voided_at=None)
 
+    def agreeing(self) -> "DecisionQuerySet":
+        """Those that stand and approve, edited or not."""
+        return self.standing().filter(verdict__in=AGREED)
+
 
 class Decision(models.Model):
     """One person's (or the policy's) answer. Never changed, but for being voided.
@@ -69,12 +73,16 @@ class Decision(models.Model):
         return f"{self.verdict} by {self.by_name}"
 
     @property
+    def stands(self) -> bool:
+        return self.voided_at is None
+
+    @property
     def agrees(self) -> bool:
-        return self.voided_at is None and self.verdict in AGREED
+        return self.stands and self.verdict in AGREED
 
     @property
     def rejects(self) -> bool:
-        return self.voided_at is None and self.verdict == Verdict.REJECT
+        return self.stands and self.verdict == Verdict.REJECT
 
     @property
     def acts_for(self) -> str:

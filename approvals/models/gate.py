@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 
-from approvals.models.decision import AGREED, Decision, Verdict
+from approvals.models.decision import Decision, Verdict
 from approvals.models.people import Delegation, Snooze, stood_in_for
 from runs.access import ADMIN, group_names, may, roles
 from runs.clock import Now
@@ -54,7 +54,7 @@ def _passed_on(**whose: Any) -> Exists:
 
 def _used(user: Any) -> Exists:
     """The user's right at the gate is used up."""
-    return Exists(Decision.objects.filter(gate=OuterRef("pk"), holder=user, voided_at=None))
+    return Exists(Decision.objects.standing().filter(gate=OuterRef("pk"), holder=user))
 
 
 def _started_by(user: Any) -> Q:
@@ -63,7 +63,7 @@ def _started_by(user: Any) -> Q:
 
 def _given_to(user: Any) -> Exists:
     """Somebody's right was passed on to the user, and may still be used."""
-    used = Decision.objects.filter(gate=OuterRef("gate"), holder=OuterRef("holder"), voided_at=None)
+    used = Decision.objects.standing().filter(gate=OuterRef("gate"), holder=OuterRef("holder"))
     started = Q(
         gate__allow_self=False, gate__run__starters__contains=models.Func(F("holder"), template="ARRAY[%(expressions)s]")
     )
@@ -78,7 +78,7 @@ def _place_in(names: Any, name: Any) -> models.Func:
 def _approved_elsewhere(user: Any) -> Exists:
     """The user has approved another gate of the run that wants different people."""
     by = Q(by=user) | Q(holder=user)
-    agreed = Decision.objects.filter(by, voided_at=None, verdict__in=AGREED, gate__run=OuterRef("run"))
+    agreed = Decision.objects.agreeing().filter(by, gate__run=OuterRef("run"))
     others = agreed.exclude(gate=OuterRef("pk")).exclude(gate__status=GateStatus.WITHDRAWN)
     here = _place_in(OuterRef("distinct_from"), F("gate__key"))
     there = _place_in(F("gate__distinct_from"), OuterRef("key"))
@@ -109,7 +109,7 @@ class GateQuerySet(models.QuerySet["Gate"]):
         for other in stood_in_for(user):
             own = named(other) & ~Q(_passed_on(holder=other)) & ~Q(_used(other)) & ~_started_by(other)
             right |= own | Q(_given_to(other))
-        voted = Decision.objects.filter(gate=OuterRef("pk"), by=user, voided_at=None)
+        voted = Decision.objects.standing().filter(gate=OuterRef("pk"), by=user)
         barred = _started_by(user) | Q(Exists(voted)) | Q(_approved_elsewhere(user))
         return self.open().filter(right).exclude(barred)
 
@@ -135,7 +135,9 @@ class GateQuerySet(models.QuerySet["Gate"]):
         return self.order_by(F("due_at").asc(nulls_last=True), "-risk", "opened_at", "id")
 
     def for_list(self) -> "GateQuerySet":
-        return self.select_related("run", "run__created_by", "branch", "claimed_by").prefetch_related("decisions")
+        """With all that is read of a gate to show it, in a row or whole."""
+        decisions = models.Prefetch("decisions", Decision.objects.select_related("holder"))
+        return self.select_related("run__created_by", "branch", "claimed_by").prefetch_related(decisions)
 
 
 def _snoozed(user: Any) -> Exists:

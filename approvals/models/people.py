@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.db.models import F, Q
 
+from runs.access import may
 from runs.clock import Now
 
 
@@ -52,6 +53,11 @@ class AbsenceQuerySet(models.QuerySet["Absence"]):
 
     def not_over(self) -> "AbsenceQuerySet":
         return self.filter(ends__gt=Now())
+
+    def shown_to(self, user: Any) -> "AbsenceQuerySet":
+        """One's own, and to admins everybody's, that are not over."""
+        found = self.not_over().select_related("user", "deputy").order_by("starts", "id")
+        return found if may(user, "administer") else found.filter(user=user.pk)
 
 
 class Absence(models.Model):

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from approvals.models import Absence
 from approvals.refusals import InvalidDecision
-from approvals.services.people import FARTHEST
+from approvals.services.people import FARTHEST, person
 from runs.access import require
 from runs.clock import database_now
 
@@ -22,7 +22,7 @@ def announce(*, by: Any, deputy: str, starts: datetime, ends: datetime, user: An
     user = by if user is None else user
     if user.pk != by.pk:
         require(by, "administer")
-    found = None if "\0" in deputy else User.objects.filter(username=deputy.strip(), is_active=True).first()
+    found = person(deputy)
     if found is None or found.pk == user.pk:
         raise InvalidDecision({"deputy": f"the name of another person who can sign in was expected, not {deputy[:100]!r}"})
     User.objects.select_for_update(no_key=True).get(pk=user.pk)  # two of them at one time would overlap

@@ -11,7 +11,7 @@ from approvals.models import Gate
 from approvals.services import timing
 from approvals.services.deciding import decide_as_policy, lock
 from approvals.services.opening import split
-from runs.clock import database_now
+from runs.clock import database_now, iso
 from runs.models import Kind, Run
 from runs.services import journal, moves
 
@@ -72,7 +72,7 @@ def remind(gate_id: uuid.UUID) -> bool:
     if gate.due_at is None and not coming and gate.policy["timeout"]:  # kept open: once per timeout
         again = timing.coming([timing.after(gate.policy, now, gate.policy["timeout"])])
     _save(gate, again)
-    _tell(run, gate, Kind.REMINDED, {"due_at": gate.due_at.isoformat() if gate.due_at else None, **_overdue(gate)})
+    _tell(run, gate, Kind.REMINDED, {"due_at": iso(gate.due_at), **_overdue(gate)})
     return True
 
 
@@ -113,7 +113,6 @@ def _save(gate: Gate, fields: dict[str, Any]) -> None:
 
 
 def _tell(run: Run, gate: Gate, kind: Kind, detail: dict[str, Any]) -> None:
-    branch = {"branch": gate.branch.index} if gate.branch else {}
-    about = {"gate": str(gate.id), "title": gate.title, **detail, **branch}
-    journal.record(run.pk, journal.Entry(kind, gate.step, None, "policy", about))
+    about = {"gate": str(gate.id), "title": gate.title, **detail}
+    moves.record(gate.branch or run, journal.Entry(kind, gate.step, None, "policy", about))
     moves.poke_on_commit(run)

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import prefetch_related_objects
+from django.db.models import Q, prefetch_related_objects
 
 from approvals import rights
-from approvals.models import Decision, Gate, GateKind, GateStatus, Verdict
+from approvals.models import Decision, Gate, GateStatus, Verdict
 from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotConfirmed, NotYours
 from approvals.services import checking, outcome, tallying
 from approvals.services.opening import rehash
@@ -103,12 +103,8 @@ def bypass(
     """
     require(by, "administer")
     run, gate = lock(gate_id)
-    if gate.kind != GateKind.APPROVAL or not gate.policy.get("allow_bypass", True):
-        raise NotYours(gate, "The policy of this gate does not let anybody past it, admins neither.")
-    if not gate.allow_self and by.pk in run.starters:
-        raise NotYours(gate, "You started this run; its policy wants somebody else to decide, and a bypass is no way around.")
-    if other := rights.approved_elsewhere(gate, by):
-        raise NotYours(gate, f"You have approved “{other}” of this run; the policy wants different people for the two.")
+    if why_not := rights.why_no_bypass(gate, by):
+        raise NotYours(gate, why_not)
     _require_open(gate)
     if version is not None or proposal_hash is not None:
         _require_seen(gate, version, proposal_hash)
@@ -117,8 +113,8 @@ def bypass(
         raise InvalidDecision({"reason": "say why nobody whom the policy names can decide"})
     if verdict == Verdict.EDIT:
         raise InvalidDecision({"verdict": "a bypass approves or rejects what is proposed; it cannot change it"})
-    earlier = list((gate.decisions.standing().filter(by=by) | gate.decisions.standing().filter(holder=by)).values_list("pk"))
-    own = Decision.objects.filter(pk__in=[pk for (pk,) in earlier])
+    earlier = gate.decisions.standing().filter(Q(by=by) | Q(holder=by)).values_list("pk", flat=True)
+    own = Decision.objects.filter(pk__in=list(earlier))
     own.update(voided_at=Now())
     right = rights.Right(by, ())
     made = _take(run, gate, by=by, right=right, verdict=verdict, args=None, comment=reason, channel=channel, bypass=True)
@@ -205,10 +201,9 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
         **({"votes": f"{votes.vetoes} of {gate.veto} rejections"} if gate.veto > 1 and decision.rejects and not alone else {}),
         **({"for": decision.acts_for} if decision.acts_for else {}),
         **({"bypass": True} if decision.bypass else {}),
-        **({"branch": gate.branch.index} if gate.branch else {}),
     }
     attempt = gate.branch.attempt if gate.branch else run.attempt
-    journal.record(run.pk, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
+    moves.record(gate.branch or run, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
     if final:
         outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel == PAGE else 0))
     else:
@@ -217,7 +212,7 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
 
 def _standing(gate: Gate, decision: Decision) -> list[Decision]:
     """The votes that stand with this one; an edit has just voided those before it."""
-    earlier = [] if decision.verdict == Verdict.EDIT else [vote for vote in gate.decisions.all() if vote.voided_at is None]
+    earlier = [] if decision.verdict == Verdict.EDIT else [vote for vote in gate.decisions.all() if vote.stands]
     return [*earlier, decision]
 
 

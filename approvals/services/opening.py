@@ -9,10 +9,10 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db.models import Q
 
-from approvals.models import AGREED, Decision, Gate, GateKind
+from approvals.models import Decision, Gate, GateKind
 from approvals.services import policies, timing
 from runs.access import ADMIN
-from runs.clock import database_now
+from runs.clock import database_now, iso
 from runs.models import Branch, Kind, Run
 from runs.services import journal, moves
 from workflows import codec
@@ -102,7 +102,7 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
         "kind": gate.kind,
         "title": gate.title,
         "asks": [*users, *groups],
-        "due_at": gate.due_at.isoformat() if gate.due_at else None,
+        "due_at": iso(gate.due_at),
         **({"quorum": gate.quorum} if gate.quorum > 1 else {}),
     }
     gate.seq = moves.record(row, journal.Entry(Kind.GATE_OPENED, row.step, row.attempt, by, detail))
@@ -133,7 +133,7 @@ def _are_enough(users: Sequence[str], groups: Sequence[str], run: Run, key: str,
     if not policy["allow_self"]:
         able = able.exclude(pk__in=run.starters)
     if policy["distinct_from"]:
-        agreed = Decision.objects.standing().filter(gate__run=run, verdict__in=AGREED)
+        agreed = Decision.objects.agreeing().filter(gate__run=run)
         elsewhere = agreed.filter(gate__key__in=policy["distinct_from"]).exclude(gate__key=key)
         able = able.exclude(pk__in=elsewhere.filter(by__isnull=False).values("by"))
     quorum = policy["quorum"]

@@ -30,7 +30,7 @@ def claim(gate_id: uuid.UUID, *, by: Any, take_over: bool = False) -> Gate:
 
     Raises NotYours, GateClosed; AlreadyClaimed where somebody else is on it, and ``take_over`` is not said.
     """
-    run, gate = _mine(gate_id, by)
+    run, gate, _ = _mine(gate_id, by)
     other = claimant(gate, database_now())
     if other is not None and other.pk != by.pk and not take_over:
         raise AlreadyClaimed(gate, f"{other} is on it already. Take it over if you must.")
@@ -46,10 +46,14 @@ def unclaim(gate_id: uuid.UUID, *, by: Any) -> Gate:
     """Leave it to others again. One's own claim that is not there is no error. Raises GateClosed."""
     run, gate = _open(gate_id)
     if gate.claimed_by_id == by.pk:
-        gate.claimed_by = gate.claimed_at = None
-        gate.save(update_fields=["claimed_by", "claimed_at"])
+        _leave(gate)
         _tell(run, gate, by, "left it to others again", act="unclaim")
     return gate
+
+
+def _leave(gate: Gate) -> None:
+    gate.claimed_by = gate.claimed_at = None
+    gate.save(update_fields=["claimed_by", "claimed_at"])
 
 
 def claimant(gate: Gate, now: datetime) -> User | None:
@@ -65,24 +69,26 @@ def delegate(gate_id: uuid.UUID, *, by: Any, to: str, reason: str = "") -> Gate:
 
     Only who could decide now can pass that on. Raises NotYours, AlreadyVoted, GateClosed, InvalidDecision.
     """
-    run, gate = _mine(gate_id, by)
-    right = rights.standing(gate, by).right
-    assert right is not None
+    run, gate, right = _mine(gate_id, by)
     receiver = _receiver(gate, by, to)
     gate.delegations.filter(holder=right.holder, ended_at=None).update(ended_at=Now())
     Delegation.objects.create(gate=gate, holder=right.holder, giver=by, receiver=receiver, at=database_now())
     if gate.claimed_by_id == by.pk:
-        gate.claimed_by = gate.claimed_at = None
-        gate.save(update_fields=["claimed_by", "claimed_at"])
+        _leave(gate)
     whose = "" if right.holder.pk == by.pk else f" what is {right.holder}’s to decide"
     _tell(run, gate, by, f"passed it on to {receiver}{whose}", reason, act="delegate", to=receiver.get_username())
     return gate
 
 
+def person(username: str) -> User | None:
+    """Who can sign in under that name, as somebody has typed it."""
+    return None if "\0" in username else User.objects.filter(username=username.strip(), is_active=True).first()
+
+
 def _receiver(gate: Gate, by: Any, to: str) -> User:
     """Raises InvalidDecision that says who would do."""
     name = to.removeprefix("user:").strip()
-    receiver = None if "\0" in name else User.objects.filter(username=name, is_active=True).first()
+    receiver = person(name)
     if receiver is None:
         raise InvalidDecision({"to": f"the name of somebody who can sign in here was expected, not {name[:100]!r}"})
     if receiver.pk == by.pk:
@@ -113,7 +119,7 @@ def take_back_delegation(gate_id: uuid.UUID, *, by: Any) -> Gate:
 @transaction.atomic
 def snooze(gate_id: uuid.UUID, *, by: Any, until: datetime, reason: str = "") -> Gate:
     """Put the gate out of one's own sight until then. Its clock goes on. Raises NotYours, GateClosed, InvalidDecision."""
-    run, gate = _mine(gate_id, by)
+    run, gate, _ = _mine(gate_id, by)
     if not timedelta(0) < until - database_now() < FARTHEST:
         raise InvalidDecision({"until": "a time in the future, and within ten years, was expected"})
     if gate.due_at is not None and until >= gate.due_at:
@@ -159,20 +165,19 @@ def _open(gate_id: uuid.UUID) -> tuple[Run, Gate]:
     return run, gate
 
 
-def _mine(gate_id: uuid.UUID, by: Any) -> tuple[Run, Gate]:
-    """An open gate that the person could decide now."""
+def _mine(gate_id: uuid.UUID, by: Any) -> tuple[Run, Gate, rights.Right]:
+    """An open gate that the person could decide now, and by which right."""
     run, gate = _open(gate_id)
     found = rights.standing(gate, by)
     if found.right is None:
         raise (AlreadyVoted if found.voted else NotYours)(gate, found.why_not)
-    return run, gate
+    return run, gate, found.right
 
 
 def _tell(run: Run, gate: Gate, by: Any, text: str, reason: str = "", *, act: str, **more: Any) -> None:
     check_text("reason", reason, least=0)
-    branch = {"branch": gate.branch.index} if gate.branch else {}
     why = {"reason": reason.strip()} if reason.strip() else {}
-    detail = {"gate": str(gate.id), "title": gate.title, "act": act, "text": text, **why, **more, **branch}
+    detail = {"gate": str(gate.id), "title": gate.title, "act": act, "text": text, **why, **more}
     Gate.objects.filter(pk=gate.pk).update(acts=F("acts") + 1)
-    journal.record(run.pk, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
+    moves.record(gate.branch or run, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
     moves.poke_on_commit(run)

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from approvals.models import Gate, GateKind, GateStatus
 from approvals.services import timing
 from approvals.services.opening import Question, proposal_hash, proposal_of
-from runs.clock import Now, database_now
+from runs.clock import Now, database_now, iso
 from runs.models import Branch, Kind, Run
 from runs.moves import BranchStatus
 from runs.services import journal, moves
@@ -30,20 +30,18 @@ def ask_again(row: Run | Branch, gate: Gate, question: Question) -> None:
     """
     fresh, before = proposal_of(question), proposal_of(gate)
     voided = sorted(gate.decisions.standing().values_list("by_name", flat=True))
-    gate.decisions.standing().update(voided_at=Now())
-    started = timing.clock(gate.policy, database_now(), gate.policy["timeout"])
+    again = _from_the_start(gate)
     changed = differences(before, fresh)
     detail = {
         "gate": str(gate.id),
         "title": fresh["title"],
         "changed": changed,
         "void": voided,
-        "due_at": _iso(started["due_at"]),
+        "due_at": iso(again["due_at"]),
     }
     seq = moves.record(row, journal.Entry(Kind.GATE_REOPENED, gate.step, None, "", detail))
     Gate.objects.filter(pk=gate.pk).update(
-        **OPEN_AGAIN, **fresh, **started, proposal_hash=proposal_hash(gate.step, fresh), seq=seq, level=0,
-        on_timeout=gate.policy["on_timeout"], claimed_by=None, claimed_at=None,
+        **again, **fresh, proposal_hash=proposal_hash(gate.step, fresh), seq=seq, claimed_by=None, claimed_at=None
     )  # fmt: skip
     moves.move(row, "wait", pause=None)
 
@@ -55,12 +53,17 @@ def reopen(branch: Branch) -> None:
         moves.move(branch, "ask_again", **fields)
     again = Q(status=GateStatus.WITHDRAWN) | Q(status=GateStatus.DECIDED, kind=GateKind.APPROVAL)
     for gate in branch.gates.filter(again, visit=branch.visit).order_by("ordinal"):
-        gate.decisions.standing().update(voided_at=Now())
-        started = timing.clock(gate.policy, database_now(), gate.policy["timeout"])
-        again_open = {**OPEN_AGAIN, **started, "level": 0, "on_timeout": gate.policy["on_timeout"]}
-        Gate.objects.filter(pk=gate.pk).update(**again_open)
-        detail = {"gate": str(gate.id), "title": gate.title, "due_at": _iso(started["due_at"])}
+        asked_again = _from_the_start(gate)
+        Gate.objects.filter(pk=gate.pk).update(**asked_again)
+        detail = {"gate": str(gate.id), "title": gate.title, "due_at": iso(asked_again["due_at"])}
         moves.record(branch, journal.Entry(Kind.GATE_REOPENED, gate.step, branch.attempt, "", detail))
+
+
+def _from_the_start(gate: Gate) -> dict[str, Any]:
+    """Void the votes. Returns what the gate is to be stored with: open, with the whole of its policy's time before it."""
+    gate.decisions.standing().update(voided_at=Now())
+    started = timing.clock(gate.policy, database_now(), gate.policy["timeout"])
+    return {**OPEN_AGAIN, **started, "level": 0, "on_timeout": gate.policy["on_timeout"]}
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,7 +82,3 @@ def _flat(proposal: dict[str, Any]) -> dict[str, Any]:
         **{f"action.{name}": value for name, value in action["args"].items()},
         **proposal["context"],
     }
-
-
-def _iso(at: Any) -> str | None:
-    return at.isoformat() if at else None

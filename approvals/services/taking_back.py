@@ -25,7 +25,7 @@ def take_back(gate_id: uuid.UUID, decision_id: int, *, by: Any) -> Gate:
     decision = Decision.objects.get(pk=decision_id, gate=gate)
     if decision.by_id != by.pk:
         raise NotYours(gate, "Only who made a decision can take it back.")
-    if decision.voided_at is not None:
+    if not decision.stands:
         raise TooLate(gate, "This decision is void already.")
     row: Run | Branch = run if gate.branch_id is None else moves.lock_branch(gate.branch_id, run)
     closed = gate.status == GateStatus.DECIDED

@@ -1,11 +1,9 @@
 """Taking open gates back when their run no longer waits for them."""
 
-from typing import Any
-
 from approvals.models import Gate, GateStatus
 from runs.clock import Now
 from runs.models import Kind, Run
-from runs.services import journal
+from runs.services import journal, moves
 
 
 def withdraw_all(run: Run, *, by: str, reason: str) -> int:
@@ -14,8 +12,6 @@ def withdraw_all(run: Run, *, by: str, reason: str) -> int:
     gates = list(open_ones.select_for_update(no_key=True, of=("self",)))
     for gate in gates:
         Gate.objects.filter(pk=gate.pk).update(status=GateStatus.WITHDRAWN, final_at=Now())
-        detail: dict[str, Any] = {"gate": str(gate.id), "title": gate.title, "reason": reason}
-        if gate.branch is not None:
-            detail["branch"] = gate.branch.index
-        journal.record(run.pk, journal.Entry(Kind.GATE_WITHDRAWN, gate.step, None, by, detail))
+        detail = {"gate": str(gate.id), "title": gate.title, "reason": reason}
+        moves.record(gate.branch or run, journal.Entry(Kind.GATE_WITHDRAWN, gate.step, None, by, detail))
     return len(gates)

@@ -9,6 +9,7 @@ from typing import Any
 from approvals.models import Gate
 from checkpoints.models import Checkpoint, Content
 from engine.portable import document
+from runs.clock import iso
 from runs.models import Event, FanOut, Kind, Run
 from workflows import masking, registry
 
@@ -52,7 +53,7 @@ def _run(run: Run) -> dict[str, Any]:
         "digest": bytes(run.digest).hex(),
         "input": masking.masked(schema, run.input) if isinstance(run.input, dict) else run.input,
         "cost_usd": str(run.cost_usd),
-        **{name: _iso(getattr(run, name)) for name in ("created_at", "started_at", "finished_at", "pruned_at")},
+        **{name: iso(getattr(run, name)) for name in ("created_at", "started_at", "finished_at", "pruned_at")},
         "forked_from": {"run": str(run.forked_from_id), "seq": run.forked_at_seq} if run.forked_from_id else None,
         "by": run.created_by.get_username() if run.created_by else None,
     }  # fmt: skip
@@ -85,8 +86,8 @@ def _entry(row: Any, kind: str) -> dict[str, Any]:
     return {
         "seq": row.seq,
         "kind": str(kind),
-        "started_at": _iso(row.started_at),
-        "at": _iso(row.at),
+        "started_at": iso(row.started_at),
+        "at": iso(row.at),
         "content_hash": bytes(row.content_hash).hex(),
         "digest": bytes(row.digest).hex(),
     }
@@ -102,30 +103,26 @@ def _fan_outs(run: Run) -> Iterator[dict[str, Any]]:
         branches = row.branches.order_by("index").iterator(chunk_size=500)
         yield {
             **{name: getattr(row, name) for name in FAN_OUT},
-            "at": _iso(row.at),
+            "at": iso(row.at),
             "branches": [_branch(one) for one in branches],
         }
 
 
 def _branch(row: Any) -> dict[str, Any]:
-    times = {name: _iso(getattr(row, name)) for name in ("started_at", "finished_at")}
+    times = {name: iso(getattr(row, name)) for name in ("started_at", "finished_at")}
     return {**{name: getattr(row, name) for name in BRANCH}, "cost_usd": str(row.cost_usd), **times}
 
 
 def _gates(run: Run) -> Iterator[dict[str, Any]]:
     for row in Gate.objects.filter(run=run).select_related("branch__fan_out").order_by("opened_at", "ordinal"):
-        decisions = [{**{name: getattr(one, name) for name in DECISION}, "at": _iso(one.at), "voided_at": _iso(one.voided_at)}
+        decisions = [{**{name: getattr(one, name) for name in DECISION}, "at": iso(one.at), "voided_at": iso(one.voided_at)}
                      for one in row.decisions.all()]  # fmt: skip
         yield {
             **{name: getattr(row, name) for name in GATE},
-            **{name: _iso(getattr(row, name)) for name in ("due_at", "opened_at", "final_at")},
+            **{name: iso(getattr(row, name)) for name in ("due_at", "opened_at", "final_at")},
             "branch": {"fan_out": row.branch.fan_out.seq, "index": row.branch.index} if row.branch else None,
             "decisions": decisions,
         }
-
-
-def _iso(value: Any) -> str | None:
-    return value.isoformat() if value is not None else None
 
 
 def _base64(value: Any) -> str | None:
