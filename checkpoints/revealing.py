@@ -6,8 +6,8 @@ from django.db import transaction
 
 from checkpoints import sealing, store
 from runs.access import require
-from runs.models import Kind
-from runs.services import journal, moves
+from runs.models import Act, Kind
+from runs.services import audit, journal, moves
 from workflows import masking, registry
 
 REASON_LIMIT = 2000  # characters
@@ -37,4 +37,7 @@ def reveal(run_id: Any, seq: int, field: str, *, by: Any, reason: str) -> Any:
     detail = {"text": f"looked at the secret {field!r} as of seq {loaded.seq}", "reason": reason}
     moves.record(run, journal.Entry(Kind.NOTE, "", None, by.get_username(), detail))
     moves.poke_on_commit(run)
+    audit.record(
+        by, Act.REVEALED, run=run, subject=f"{field} of {run}", reason=reason, seen={"field": field, "seq": loaded.seq}
+    )
     return value

@@ -92,12 +92,7 @@ class Row:
 
     def follows(self, digest: bytes) -> bool:
         """Whether its digest is made from the one before."""
-        return link(digest, self.seq, self.content_hash) == self.digest
-
-
-def link(digest: bytes, seq: int, content_hash: bytes) -> bytes:
-    """The digest of an entry: SHA-256 over the one before, its ``seq`` in 8 bytes, and the hash of its content."""
-    return hashlib.sha256(digest + seq.to_bytes(8, "big") + content_hash).digest()
+        return journal.link(digest, self.seq, self.content_hash) == self.digest
 
 
 def load(run_id: uuid.UUID, seq: int) -> Loaded:

@@ -11,8 +11,8 @@ from django.db import connection, transaction
 
 from engine.lease import HELD_KEYS
 from runs.access import require
-from runs.models import Kind, Run
-from runs.services import journal, moves
+from runs.models import Act, Kind, Run
+from runs.services import audit, journal, moves
 
 _PROCESS = f"""
 SELECT activity.application_name FROM ({HELD_KEYS}) AS held JOIN pg_stat_activity AS activity USING (pid) WHERE key = %s
@@ -45,6 +45,7 @@ def kill_worker(run_id: Any, *, by: Any) -> int:
             raise NobodyToKill("no worker carries this run at the moment")
         detail = {"text": f"killed its worker, process {pid} (SIGKILL)", "killed": pid}
         journal.record(run.pk, journal.Entry(Kind.NOTE, run.step, run.attempt, by.get_username(), detail))
+        audit.record(by, Act.KILLED, run=run, changed={"process": pid})
         moves.poke_on_commit(run)
     with suppress(ProcessLookupError):  # it has just ended by itself
         os.kill(pid, signal.SIGKILL)

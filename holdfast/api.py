@@ -21,6 +21,7 @@ import checkpoints.api
 import engine.api
 import engine.fork_api
 import runs.api
+import runs.audit_api
 from approvals import refusals
 from approvals.services import policies
 from checkpoints import key_history, revealing, store
@@ -28,7 +29,7 @@ from engine.services import starting, workflow_holds
 from holdfast import VERSION, batch_api
 from holdfast.models import ApiToken
 from holdfast.problems import problem
-from runs import access, filters, pages, reading
+from runs import access, doors, filters, pages, reading
 from runs.services.moves import MoveRefused
 from workflows import codec, registry
 from workflows.errors import StateUnreadable, StepGone
@@ -43,6 +44,7 @@ class Token(HttpBearer):
         user = ApiToken.owner(token)
         if user is not None:
             request.user = user
+            doors.came(user, doors.API, doors.address_of(request))
         return user
 
 
@@ -81,6 +83,7 @@ api = NinjaAPI(
 )
 for router in (
     runs.api.router,
+    runs.audit_api.router,
     engine.api.router,
     engine.fork_api.router,
     checkpoints.api.router,

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
+from runs import doors
 from runs.notices import into_notices
 
 POLICY = (
@@ -24,6 +25,18 @@ def content_security_policy(get_response: Handler) -> Handler:
             response.headers.setdefault("Content-Security-Policy", POLICY)
         patch_vary_headers(response, ["HX-Request", "HX-Target"])  # one address may answer with a page, or with a part of it
         return response
+
+    return middleware
+
+
+def door(get_response: Handler) -> Handler:
+    """Whoever acts is marked with the door that they came through; ``REMOTE_ADDR`` is what uvicorn takes from a trusted proxy."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.method not in ("GET", "HEAD", "OPTIONS") and request.user.is_authenticated:
+            channel = doors.API if request.path.startswith("/api/") else doors.PAGE
+            doors.came(request.user, channel, doors.address_of(request))
+        return get_response(request)
 
     return middleware
 

@@ -2,22 +2,24 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
 from approvals import policy_views
 from approvals.consumers import GateTail
-from holdfast import views
+from holdfast import signing_in, views
 from holdfast.api import api
+from runs import audit_views
 from runs.consumers import RunListTail, RunTail
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
-    path("sign-in/", LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True), name="sign-in"),
-    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", signing_in.SignOut.as_view(), name="sign-out"),
+    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),  # one door
     path("", include("engine.urls")),
     path("runs/", include("runs.urls")),
+    path("audit/", audit_views.audit_list, name="audit-list"),
     path("runs/", include("checkpoints.urls")),
     *([path("demo/", include("demo.urls"))] if settings.HOLDFAST_DEMO else []),
     path("gates/", include("approvals.urls")),

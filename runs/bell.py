@@ -15,7 +15,8 @@ from django.db import transaction
 from kombu import Connection
 from kombu.pools import producers
 
-ADVANCE = "engine.advance"
+ADVANCE = "engine.advance"  # on the queue "runs"
+DELIVER = "approvals.deliver"  # on the queue "control"
 PAUSE = 3.0  # seconds
 # Short for whoever rings; a worker that listens keeps Celery's own, for it waits on the socket by design.
 IMPATIENT = {
@@ -30,13 +31,21 @@ _quiet_until = 0.0
 
 def ring(run_id: uuid.UUID | str | None = None) -> bool:
     """Say that something is due, with a run as a hint. False: the broker cannot be reached, the sweeper will ring."""
+    return _send(ADVANCE, "runs", str(run_id) if run_id else None)
+
+
+def tell() -> bool:
+    """Say that people are to hear of something. False as of ``ring``."""
+    return _send(DELIVER, "control")
+
+
+def _send(task: str, queue: str, *args: str | None) -> bool:
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return False
     try:
         with producers[_connection(os.getpid())].acquire(block=True, timeout=0.5) as producer:
-            args = [str(run_id) if run_id else None]
-            current_app.send_task(ADVANCE, args=args, queue="runs", retry=False, producer=producer)
+            current_app.send_task(task, args=args, queue=queue, retry=False, producer=producer)
     except Exception as error:  # kombu raises OperationalError, redis and OSError in turn
         _quiet_until = time.monotonic() + PAUSE
         log.warning("bell not rung, the sweeper will: %s", error)
@@ -46,6 +55,10 @@ def ring(run_id: uuid.UUID | str | None = None) -> bool:
 
 def ring_on_commit(run_id: uuid.UUID | str) -> None:
     transaction.on_commit(lambda: ring(run_id), robust=True)
+
+
+def tell_on_commit() -> None:
+    transaction.on_commit(lambda: tell(), robust=True)
 
 
 @lru_cache(maxsize=1)

@@ -190,3 +190,25 @@ class LogLine(Schema):
 class Logs(Schema):
     items: list[LogLine]
     next: int | None
+
+
+class Act(Schema):
+    seq: int | None
+    at: datetime
+    actor: str
+    act: str
+    channel: str
+    address: str
+    run: UUID | None
+    gate: UUID | None
+    decision: int | None
+    subject: str
+    reason: str
+    seen: dict[str, Any] | None
+    changed: dict[str, Any] | None
+    digest: str | None
+
+
+class Audit(Schema):
+    items: list[Act]
+    next: int | None

@@ -11,6 +11,8 @@ from approvals.refusals import InvalidDecision
 from approvals.services.people import FARTHEST, person
 from runs.access import require
 from runs.clock import database_now
+from runs.models import Act
+from runs.services import audit
 
 
 @transaction.atomic
@@ -33,6 +35,8 @@ def announce(*, by: Any, deputy: str, starts: datetime, ends: datetime, user: An
         raise InvalidDecision({"starts": "a time within the last ten years was expected"})
     if Absence.objects.filter(user=user, starts__lt=ends, ends__gt=starts).exists():
         raise InvalidDecision({"starts": "another absence is in the way; end that first"})
+    changed = {"deputy": found.get_username(), "starts": starts.isoformat(), "ends": ends.isoformat()}
+    audit.record(by, Act.ABSENCE_SET, subject=user.get_username(), changed=changed)
     return Absence.objects.create(user=user, deputy=found, starts=starts, ends=ends, set_by=by)
 
 
@@ -41,6 +45,7 @@ def end(absence: Absence, *, by: Any) -> None:
     """Be back, now. Raises NotPermitted for somebody else's, but for admins."""
     if absence.user_id != by.pk:
         require(by, "administer")
+    audit.record(by, Act.ABSENCE_ENDED, subject=absence.user.get_username(), changed={"deputy": absence.deputy.get_username()})
     now = database_now()
     if absence.starts >= now:
         absence.delete()

@@ -13,11 +13,11 @@ from approvals import rights
 from approvals.models import Decision, Gate, GateStatus, Verdict
 from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotConfirmed, NotYours
 from approvals.services import checking, outcome, tallying
-from approvals.services.opening import rehash
+from approvals.services.opening import proposal_of, rehash
 from runs.access import require
 from runs.clock import Now
-from runs.models import Kind, Run
-from runs.services import journal, moves
+from runs.models import Act, Kind, Run
+from runs.services import audit, journal, moves
 from runs.words import VERDICTS
 from workflows import codec, masking, registry
 
@@ -51,7 +51,11 @@ def decide(
     if by is not None:
         _require_seen(gate, version, proposal_hash)
         _require_confirmed(gate, confirmed)
-    return _take(run, gate, by=by, right=right, verdict=verdict, args=args, comment=comment, channel=channel)
+    proposal = proposal_of(gate)
+    decision = _take(run, gate, by=by, right=right, verdict=verdict, args=args, comment=comment, channel=channel)
+    if by is not None:
+        _audit(run, gate, decision, proposal, Act.DECIDED)
+    return decision
 
 
 def decide_as_policy(run: Run, gate: Gate, verdict: str, comment: str) -> Decision:
@@ -117,9 +121,34 @@ def bypass(
     own = Decision.objects.filter(pk__in=list(earlier))
     own.update(voided_at=Now())
     right = rights.Right(by, ())
+    proposal = proposal_of(gate)
     made = _take(run, gate, by=by, right=right, verdict=verdict, args=None, comment=reason, channel=channel, bypass=True)
     own.update(voided_by=made)
+    _audit(run, gate, made, proposal, Act.BYPASSED)
     return made
+
+
+def _audit(run: Run, gate: Gate, decision: Decision, proposal: Mapping[str, Any], act: Act) -> None:
+    """What the decider saw, and what they said to it. Secrets are masked, as in the journal."""
+    action = proposal["action"]
+    seen = {
+        **proposal,
+        "action": action and {**action, "args": _shown(run, action["args"])},
+        "context": _shown(run, proposal["context"]),
+        "step": gate.step,
+        "version": decision.version,
+        "proposal_hash": decision.proposal_hash,
+    }
+    changed = {
+        "verdict": decision.verdict,
+        **({"args": _shown(run, decision.args)} if decision.args is not None else {}),
+        **({"for": decision.acts_for} if decision.acts_for else {}),
+        "gate": gate.status,
+    }
+    audit.record(
+        decision.by, act, run=run, gate=gate, decision_id=decision.pk, reason=decision.comment, seen=seen, changed=changed,
+        channel=decision.channel, at=decision.at,
+    )  # fmt: skip
 
 
 def lock(gate_id: uuid.UUID) -> tuple[Run, Gate]:

@@ -16,11 +16,20 @@ from approvals.refusals import AlreadyClaimed, AlreadyVoted, GateClosed, Invalid
 from approvals.services.checking import check_text
 from approvals.services.deciding import closed_in_words, lock
 from runs.clock import Now, database_now
-from runs.models import Kind, Run
-from runs.services import journal, moves
+from runs.models import Act, Kind, Run
+from runs.services import audit, journal, moves
 
 MENTION = re.compile(r"(?<![\w@])@([\w.@+-]*\w)")
 FARTHEST = timedelta(days=3650)
+AUDITED = {
+    "claim": Act.CLAIMED,
+    "unclaim": Act.UNCLAIMED,
+    "delegate": Act.DELEGATED,
+    "undelegate": Act.UNDELEGATED,
+    "snooze": Act.SNOOZED,
+    "wake": Act.WOKE,
+    "comment": Act.COMMENTED,
+}
 MENTIONS = 20  # people that one comment names at most
 
 
@@ -181,3 +190,4 @@ def _tell(run: Run, gate: Gate, by: Any, text: str, reason: str = "", *, act: st
     Gate.objects.filter(pk=gate.pk).update(acts=F("acts") + 1)
     moves.record(gate.branch or run, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
     moves.poke_on_commit(run)
+    audit.record(by, AUDITED[act], run=run, gate=gate, reason=reason.strip(), changed={"text": text, **more})

@@ -11,6 +11,8 @@ from approvals.models import PolicyChange
 from approvals.services import timing
 from runs.access import require
 from runs.clock import database_now
+from runs.models import Act
+from runs.services import audit
 from workflows.policy import Policy
 
 REASON_LIMIT = 2000  # characters
@@ -42,6 +44,9 @@ def change(workflow: str, name: str, policy: Mapping[str, Any] | None, *, by: An
     if not reason.strip() or len(reason) > REASON_LIMIT or "\0" in reason:
         raise PolicyInvalid({"reason": f"text of 1 to {REASON_LIMIT} characters was expected"})
     found = None if policy is None else parsed({**policy, "name": name}).as_json()
+    before = PolicyChange.objects.current(workflow, name)
+    changed = {"from": before and before.policy, "to": found}
+    audit.record(by, Act.POLICY_CHANGED, subject=f"{workflow} {name}", reason=reason, changed=changed)
     return PolicyChange.objects.create(workflow=workflow, name=name, policy=found, by=by, reason=reason)
 
 

@@ -13,9 +13,9 @@ from approvals.services.deciding import lock
 from approvals.services.opening import rehash
 from approvals.services.reopening import LEFT_AT_LEAST, OPEN_AGAIN
 from runs.clock import Now, database_now
-from runs.models import Branch, Kind, Run
+from runs.models import Act, Branch, Kind, Run
 from runs.moves import BranchStatus, Status
-from runs.services import journal, moves
+from runs.services import audit, journal, moves
 
 
 @transaction.atomic
@@ -44,6 +44,7 @@ def take_back(gate_id: uuid.UUID, decision_id: int, *, by: Any) -> Gate:
         detail["text"] = "took the vote back"
         moves.record(row, journal.Entry(Kind.NOTE, gate.step, None, by.get_username(), detail))
     moves.poke_on_commit(run)
+    audit.record(by, Act.TOOK_BACK, run=run, gate=gate, decision_id=decision.pk, changed={"took_back": decision.verdict})
     gate.refresh_from_db()
     return gate
 

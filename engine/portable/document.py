@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkpoints import packing, store
+from checkpoints import packing
 from runs.models import Kind
 from runs.services import journal
 
@@ -102,7 +102,7 @@ def _chained(document: Mapping[str, Any]) -> Iterator[Flaw]:
             stored, content = bytes.fromhex(entry["digest"]), bytes.fromhex(entry["content_hash"])
             if entry["seq"] != at:
                 yield Flaw(place, f"seq {at} was expected")
-            elif store.link(digest, at, content) != stored:
+            elif journal.link(digest, at, content) != stored:
                 yield Flaw(place, "its digest does not follow from the entries before it")
             wanted = content_hash(entry)
             if wanted is None and document["run"].get("pruned_at") is None:

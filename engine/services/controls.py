@@ -3,6 +3,7 @@
 ``seq`` is what the operator saw: a run that has gone past it is left alone (RunMovedOn).
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -20,10 +21,10 @@ from engine.services.starting import InputInvalid, check_reason, deadline_from_n
 from runs import bell
 from runs.access import require
 from runs.clock import Now
-from runs.models import Branch, FanOut, Kind, Run, Signal
+from runs.models import Act, Branch, FanOut, Kind, Run, Signal
 from runs.moves import BRANCH_MOVES, BranchStatus, Requested, Status
-from runs.services import journal, moves
-from workflows import registry
+from runs.services import audit, journal, moves
+from workflows import masking, registry
 from workflows import state as states
 
 NOTE_LIMIT = 10_000  # characters
@@ -43,6 +44,7 @@ def cancel(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) ->
     run = _locked(run_id, by, reason, seq)
     if not run.can_cancel:
         raise moves.MoveRefused(run, "cancel")
+    _audit(run, by, Act.CANCELLED, reason)
     if run.status == Status.RUNNING:
         return _request(run, Requested.CANCEL, by, reason)
     settling.tell_rest(run)
@@ -56,6 +58,7 @@ def hold(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None) -> R
     run = _locked(run_id, by, reason, seq)
     if not run.can_hold:
         raise moves.MoveRefused(run, "hold")
+    _audit(run, by, Act.HELD, reason)
     if run.status == Status.RUNNING or run.worker is not None:
         return _request(run, Requested.HOLD, by, reason)
     entry = journal.Entry(Kind.HELD, run.step, None, by.get_username(), {"reason": reason})
@@ -73,6 +76,7 @@ def release(
     run = _locked(run_id, by, reason, seq)
     if not run.can_release:
         raise moves.MoveRefused(run, "release")
+    _audit(run, by, Act.RELEASED, reason, changes)
     if changes:
         _check_changeable(run)
         _change_state(run, changes)
@@ -118,6 +122,7 @@ def retry(
     run = _locked(run_id, by, reason, seq)
     if not run.can_retry:
         raise moves.MoveRefused(run, "retry")
+    _audit(run, by, Act.RETRIED, reason, changes)
     if run.fan_out_id is not None:
         return _retry_branches(run, by, reason, changes)
     saved = totals.spared(run)
@@ -189,6 +194,7 @@ def roll_back(run_id: Any, *, by: Any, reason: str = "", seq: int | None = None)
     run = _locked(run_id, by, reason, seq)
     if not run.can_roll_back:
         raise moves.MoveRefused(run, "roll_back")
+    _audit(run, by, Act.ROLLED_BACK, reason)
     ending.roll_back(run, by=by.get_username(), reason=reason)
     return run
 
@@ -203,6 +209,7 @@ def set_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     if step not in workflow.steps:
         raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step[:100]!r}"})
     if step not in run.breakpoints:
+        audit.record(by, Act.NOTED, run=run, changed={"breakpoint": step})
         _noted(run, by, {"text": f"breakpoint set before {step}"}, breakpoints=[*run.breakpoints, step])
     return run
 
@@ -213,6 +220,7 @@ def clear_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     run = _locked(run_id, by, "", None)
     if step in run.breakpoints:
         kept = [other for other in run.breakpoints if other != step]
+        audit.record(by, Act.NOTED, run=run, changed={"breakpoint_taken_back": step})
         _noted(run, by, {"text": f"breakpoint before {step} taken back"}, breakpoints=kept)
     return run
 
@@ -222,7 +230,9 @@ def add_note(run_id: Any, *, by: Any, text: str) -> Run:
     """Write a person's words into the run's journal, whatever its status. Raises NotPermitted, InputInvalid."""
     if not text.strip() or len(text) > NOTE_LIMIT or "\0" in text:
         raise InputInvalid({"text": f"text of 1 to {NOTE_LIMIT} characters, without NUL, was expected"})
-    return _noted(_locked(run_id, by, "", None), by, {"text": text})
+    run = _locked(run_id, by, "", None)
+    audit.record(by, Act.NOTED, run=run, changed={"text": text})
+    return _noted(run, by, {"text": text})
 
 
 def _noted(run: Run, by: Any, detail: dict[str, Any], **changes: Any) -> Run:
@@ -233,6 +243,13 @@ def _noted(run: Run, by: Any, detail: dict[str, Any], **changes: Any) -> Run:
     moves.poke_on_commit(run)
     run.refresh_from_db()
     return run
+
+
+def _audit(run: Run, by: Any, act: Act, reason: str = "", changes: Mapping[str, Any] | None = None) -> None:
+    """What the operator saw of the run, and the state's fields that they set; secrets are masked."""
+    shown = masking.masked(registry.schema(run.workflow, run.version), changes) if changes else None
+    seen = {"status": run.status, "step": run.step, "seq": run.seq}
+    audit.record(by, act, run=run, reason=reason, seen=seen, changed=shown)
 
 
 def _locked(run_id: Any, by: Any, reason: str, seq: int | None) -> Run:

@@ -11,8 +11,8 @@ from engine.services import controls
 from engine.services.starting import InputInvalid, check_reason, deadline_of, write_first
 from runs import bell
 from runs.access import require
-from runs.models import Kind, Run
-from runs.services import journal, moves
+from runs.models import Act, Kind, Run
+from runs.services import audit, journal, moves
 from workflows import state as states
 
 SOURCES = ("leave", "hold", "cancel")  # what becomes of the run that is forked
@@ -72,6 +72,7 @@ def _fork(
         "reason": reason,
     }
     moves.record(run, journal.Entry(Kind.FORKED, run.step, None, by.get_username(), detail))
+    audit.record(by, Act.FORKED, run=run, reason=reason, seen={"run": str(origin.pk), "seq": origin.seq}, changed=detail)
     if plan.change is not None:
         store.write_change(run, plan.workflow.state, plan.change, since, next_step=run.step, step="")
     inheriting.decisions_until(origin, plan.at, run, plan.workflow)

@@ -9,10 +9,10 @@ from engine.services.starting import InputInvalid
 from runs import bell
 from runs.access import require
 from runs.clock import Now
-from runs.models import Branch, Kind, Run, Signal
+from runs.models import Act, Branch, Kind, Run, Signal
 from runs.moves import BranchStatus, Status
 from runs.places import arrival
-from runs.services import journal, moves
+from runs.services import audit, journal, moves
 from workflows import codec
 from workflows.answers import check_name
 
@@ -45,6 +45,7 @@ def send(run_id: Any, *, by: Any, name: str, payload: Any = None) -> Run:
             raise InputInvalid({"name": f"{KEPT} signals that nobody has read are kept for this run already"})
         moves.record(run, journal.Entry(Kind.SIGNAL, run.step, None, by.get_username(), {**detail, "kept": True}))
     signal.save()
+    audit.record(by, Act.SIGNALLED, run=run, changed={"name": name, "payload": payload})
     moves.poke_on_commit(run)
     run.refresh_from_db()
     return run

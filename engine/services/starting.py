@@ -11,8 +11,8 @@ from checkpoints import packing, sealing, store
 from runs import bell, places
 from runs.access import require
 from runs.clock import database_now
-from runs.models import Run
-from runs.services import moves
+from runs.models import Act, Run
+from runs.services import audit, moves
 from workflows import Workflow, codec, masking, registry
 from workflows import state as states
 
@@ -70,6 +70,7 @@ def start(
                 deadline_at=deadline_of(definition),
             )  # fmt: skip
             write_first(run, definition, states.Change(state, values, {}, {}))
+            audit.record(by, Act.STARTED, run=run, changed={"input": shown, "labels": labels})
             moves.poke_on_commit(run)
             bell.ring_on_commit(run.pk)
     except IntegrityError:

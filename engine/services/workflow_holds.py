@@ -9,8 +9,9 @@ from engine.services.starting import check_reason
 from runs import bell, poke
 from runs.access import require
 from runs.clock import Now
-from runs.models import Run, WorkflowHold
+from runs.models import Act, Run, WorkflowHold
 from runs.moves import Status
+from runs.services import audit
 from workflows import registry
 
 RUNG = 100  # runs; the sweeper rings for the rest
@@ -31,6 +32,7 @@ def hold(workflow: str, *, by: Any, reason: str = "") -> WorkflowHold:
     try:
         with transaction.atomic():
             held = WorkflowHold.objects.create(workflow=workflow, reason=reason, by=by.get_username())
+            audit.record(by, Act.WORKFLOW_HELD, subject=workflow, reason=reason)
             _touch(workflow)
             return held
     except IntegrityError:
@@ -46,6 +48,7 @@ def release(workflow: str, *, by: Any, reason: str = "") -> None:
     held = WorkflowHold.objects.open().filter(workflow=workflow)
     if not held.update(released_at=Now(), released_by=by.get_username()):
         raise HoldRefused(f"{workflow} is not held")
+    audit.record(by, Act.WORKFLOW_RELEASED, subject=workflow, reason=reason)
     due = Run.objects.filter(workflow=workflow, status=Status.QUEUED, available_at__lte=Now()).order_by("available_at")
     for run_id in due.values_list("pk", flat=True)[:RUNG]:
         bell.ring_on_commit(run_id)

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from runs import hot
+from runs import bell, hot
 from runs.models import Kind
 from workflows import codec
 
@@ -16,12 +16,22 @@ _RECORD = f"""
 WITH moved AS (
     UPDATE runs_run SET seq = seq + 1, digest = {NEXT_LINK}, updated_at = holdfast_now()
     WHERE id = %(run)s RETURNING seq, digest
+), told AS (
+    INSERT INTO runs_notice (run_id, seq) SELECT %(run)s, seq FROM moved WHERE %(tells)s
 )
 INSERT INTO runs_event (run_id, seq, kind, step, attempt, by, detail, started_at, at, content_hash, digest)
 SELECT %(run)s, moved.seq, %(kind)s, %(step)s, %(attempt)s, %(by)s, %(detail)s, %(started_at)s, holdfast_now(),
        %(content_hash)s, moved.digest
 FROM moved RETURNING seq
 """
+
+
+# People hear of these (approvals/notifying). Of notes, those of a gate's people; of ends, the bad ones.
+TELLING = frozenset(
+    {Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.ESCALATED, Kind.REMINDED, Kind.DECIDED, Kind.GATE_WITHDRAWN}
+)  # fmt: skip
+TELLING_ACTS = frozenset({"delegate", "comment", "stuck"})
+TELLING_ENDS = frozenset({"failed", "rolled_back"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,14 @@ class Entry:
     by: str = ""
     detail: Any = None
     started_at: Any = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether people are to hear of it."""
+        detail = self.detail or {}
+        if self.kind == Kind.NOTE:
+            return detail.get("act") in TELLING_ACTS
+        return self.kind in TELLING or (self.kind == Kind.ENDED and detail.get("status") in TELLING_ENDS)
 
     def stored(self) -> dict[str, Any]:
         """The columns, with the content hash over the bytes as they are stored."""
@@ -51,10 +69,17 @@ class Entry:
 
 def record(run_id: uuid.UUID, entry: Entry) -> int:
     """Append one event to the run's journal and return its ``seq``. Call it in the transaction of the fact itself."""
-    row = hot.one(_RECORD, {"run": run_id, **entry.stored()})
+    row = hot.one(_RECORD, {"run": run_id, "tells": entry.tells, **entry.stored()})
     if row is None:
         raise LookupError(f"run {run_id} is gone")
+    if entry.tells:
+        bell.tell_on_commit()
     return int(row[0])
+
+
+def link(digest: bytes, seq: int, content_hash: bytes) -> bytes:
+    """The digest of an entry: SHA-256 over the one before, its ``seq`` in 8 bytes, and the hash of its content."""
+    return hashlib.sha256(digest + seq.to_bytes(8, "big") + content_hash).digest()
 
 
 def event_hash(kind: str, step: str, attempt: int | None, by: str, detail: str) -> bytes:

@@ -1,4 +1,4 @@
-"""``manage.py verify_history [--run ID]``: walk the chains, and name every entry that is not as it was written."""
+"""``manage.py verify_history [--run ID]``: walk the runs' chains and the audit's, and name every entry that is not as written."""
 
 import time
 from collections.abc import Iterable
@@ -8,11 +8,12 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from checkpoints import verifying
+from runs import audit_chain
 from runs.models import Run
 
 
 class Command(BaseCommand):
-    help = "Walk the history of one run, or of all, and report every break. Exit code 1 where there is one."
+    help = "Walk the history of one run, or of all and the audit, and report every break. Exit code 1 where there is one."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--run", help="the id of one run")
@@ -26,13 +27,20 @@ class Command(BaseCommand):
             for found in report.breaks:
                 self.stdout.write(self.style.ERROR(f"run {one.pk} seq {found.seq}: {found.why}"))
             broken += not report.is_sound
+        acts = audit_chain.AuditReport() if run is not None else audit_chain.verify()
+        for where, why in acts.breaks:
+            self.stdout.write(self.style.ERROR(f"audit {where}: {why}"))
         took = time.monotonic() - began
-        total = f"{count} run{'' if count == 1 else 's'}, {entries} entries, in {took:.1f} s"
+        total = f"{count} run{'' if count == 1 else 's'}, {entries} entries, {acts.entries} acts, in {took:.1f} s"
         if broken:
             raise CommandError(
                 f"{broken} broken of {total}. They are not resumed, nor forked beyond their breaks.", returncode=1
             )
+        if acts.breaks:
+            raise CommandError(f"The audit is not as it was written; the runs are sound: {total}.", returncode=1)
         self.stdout.write(self.style.SUCCESS(f"Sound: {total}."))
+        if acts.digest:
+            self.stdout.write(f"The audit ends with {acts.digest}; kept elsewhere, it proves later that nothing was taken off.")
 
 
 def _runs(run_id: str | None) -> Iterable[Run]:

@@ -1,11 +1,16 @@
 """``manage.py import_run FILE``: read an exported run, to look at it and to fork it here."""
 
+import getpass
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from engine.portable import document, importing
+from runs import doors
+from runs.models import Act
+from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -16,7 +21,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: str, **options: Any) -> None:
         try:
-            run = importing.imported(Path(file).read_bytes())
+            with transaction.atomic():
+                run = importing.imported(Path(file).read_bytes())
+                audit.record(doors.Stranger(getpass.getuser()), Act.IMPORTED, run=run, changed={"file": Path(file).name})
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
         except importing.RunKnown as error:

@@ -1,9 +1,14 @@
+import getpass
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
 from holdfast.models import ApiToken
+from runs import doors
+from runs.models import Act
+from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -18,4 +23,7 @@ class Command(BaseCommand):
             user = User.objects.get(username=options["username"], is_active=True)
         except User.DoesNotExist:
             raise CommandError(f"No active user is called {options['username']!r}.") from None
-        self.stdout.write(f"Token for {user.username}: {ApiToken.issue(user, name=options['name'])}")
+        with transaction.atomic():
+            token = ApiToken.issue(user, name=options["name"])
+            audit.record(doors.Stranger(getpass.getuser()), Act.TOKEN_MADE, subject=f"for {user} {options['name']}".strip())
+        self.stdout.write(f"Token for {user.username}: {token}")
