@@ -7,6 +7,7 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema, Status
 
+from approvals import receipts
 from approvals.confirming import confirmed
 from approvals.models import Decision, Gate, GateStatus
 from approvals.reading import decision_as_json, for_json, gate_as_json
@@ -78,6 +79,21 @@ def undo_decision(request: HttpRequest, gate_id: uuid.UUID, decision_id: int) ->
     except Decision.DoesNotExist:
         raise Http404 from None
     return shown(gate_id)
+
+
+@router.get(
+    "/gates/{uuid:gate_id}/decisions/{int:decision_id}/receipt", operation_id="get_receipt", summary="A signed receipt"
+)  # fmt: skip
+def get_receipt(request: HttpRequest, gate_id: uuid.UUID, decision_id: int) -> dict[str, Any]:
+    """What was seen, who said what, which effect followed; ``verify_with`` names the script that proves it offline."""
+    visible(request, gate_id)
+    decisions = Decision.objects.select_related("gate__run", "holder")
+    return receipts.of(get_object_or_404(decisions, pk=decision_id, gate=gate_id))
+
+
+@router.get("/receipts/key", operation_id="get_receipt_key", summary="The public key that receipts are signed with")
+def get_receipt_key(request: HttpRequest) -> dict[str, str]:
+    return {"public_key": receipts.public_key()}
 
 
 @router.post("/gates/{uuid:gate_id}/bypass", response=GateOut, by_alias=True, operation_id="bypass_gate")

@@ -15,7 +15,23 @@ ABOUT = {
     "quorum names": "quorum_by_group",
     "escalate": "escalations",
     "hours": "zone",
-    **{name: name for name in ("quorum", "veto", "comment", "risk", "timeout", "zone", "days", "start", "end", "holidays")},
+    **{
+        name: name
+        for name in (
+            "quorum",
+            "veto",
+            "comment",
+            "risk",
+            "timeout",
+            "notify",
+            "links",
+            "zone",
+            "days",
+            "start",
+            "end",
+            "holidays",
+        )
+    },
 }
 UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 YES_NO = [("", "at high risk"), ("yes", "always"), ("no", "never")]
@@ -53,6 +69,13 @@ class PolicyForm(forms.Form):
     start = forms.CharField(required=False, initial="09:00", label="From")
     end = forms.CharField(required=False, initial="17:00", label="To")
     holidays = forms.CharField(required=False, help_text="Holidays of that country are no working days: DE, DE-BY, US-CA.")
+    notify = forms.CharField(
+        required=False, help_text="Channels that hear of it beside those that hear of everything: finance-chat, …"
+    )
+    links = forms.ChoiceField(
+        choices=[("signed_in", "signed in, as the addressee"), ("bearer", "whoever has it, in the addressee’s name")],
+        label="A link in a message decides for",
+    )
     reason = forms.CharField(help_text="Why it is changed; the history keeps it.", max_length=2000)
 
     def clean(self) -> dict[str, Any]:
@@ -86,6 +109,8 @@ class PolicyForm(forms.Form):
             "timeout": given["timeout"].strip() or None,
             "on_timeout": _chain(given["escalations"], given["on_timeout"]),
             "remind": _names(given["remind"]),
+            "notify": _names(given["notify"]),
+            "links": given["links"],
             "hours": _hours(given) if given["zone"].strip() else None,
         }
 
@@ -104,6 +129,8 @@ def initial(policy: Mapping[str, Any]) -> dict[str, Any]:
         "quorum": 1 if by_group else quorum,
         "quorum_by_group": "\n".join(f"{name} {count}" for name, count in quorum.items()) if by_group else "",
         "distinct_from": ", ".join(policy.get("distinct_from", ())),
+        "notify": ", ".join(policy.get("notify", ())),
+        "links": policy.get("links", "signed_in"),
         "reauthenticate": "" if automatic else "yes" if policy.get("reauthenticate") else "no",
         "timeout": "" if policy["timeout"] is None else _spelled(policy["timeout"]),
         "escalations": "\n".join(levels),

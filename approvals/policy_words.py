@@ -50,6 +50,8 @@ def _rules(policy: Mapping[str, Any]) -> list[str]:
         f"Words are wanted to {in_words(policy['comment'])}." if policy.get("comment") else "",
         f"{str(policy.get('risk', 'normal')).capitalize()} risk." if policy.get("risk", "normal") != "normal" else "",
         "The password is asked for again." if policy.get("reauthenticate") else "",
+        f"{in_words(policy['notify'])} hears of it." if policy.get("notify") else "",
+        "Whoever has a link to it decides in its addressee’s name." if policy.get("links") == "bearer" else "",
         "" if policy.get("allow_bypass", True) else "Admins cannot pass it by.",
     ]
 

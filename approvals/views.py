@@ -1,5 +1,6 @@
 """The inbox, one gate, and deciding it on a page."""
 
+import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -102,6 +103,7 @@ def decision_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponseBas
             proposal_hash=posted.get("proposal_hash"),
             channel="page",
             confirmed=pane.confirmed(request),
+            looked_for_s=looked_for(request),
         )
 
     return _done_or_refused(request, gate, act, form=form)
@@ -196,6 +198,15 @@ def address(request: HttpRequest, gate_id: uuid.UUID | None, **more: Any) -> str
 def here(request: HttpRequest, **more: Any) -> str:
     q = request.GET.get("q", "")
     return urlencode({"tab": tab_of(request), **({"q": q} if q else {}), **more})
+
+
+def looked_for(request: HttpRequest) -> float | None:
+    """Seconds since the page was shown that the form was sent from; None where it does not say, or cannot mean it."""
+    try:
+        seconds = time.time() - float(request.POST.get("shown_at", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < 30 * 86_400 else None
 
 
 def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:

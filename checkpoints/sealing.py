@@ -54,6 +54,24 @@ def unseal(run_id: uuid.UUID, name: str, sealed: Sealed) -> Any:
         raise SecretsLocked(f"The secret field {name!r} of run {run_id} does not open with the run's key.") from None
 
 
+def wrapped(text: str) -> str:
+    """A text that is no run's, such as a channel's address, encrypted with the master key itself."""
+    return master().encrypt(text.encode()).decode()
+
+
+def unwrapped(token: str, whose: str) -> str:
+    """Raises SecretsLocked."""
+    try:
+        return master().decrypt(token.encode()).decode()
+    except InvalidToken:
+        raise SecretsLocked(f"The secrets {whose} do not open with any of HOLDFAST_MASTER_KEY.") from None
+
+
+def rewrapped(token: str) -> str:
+    """The same, encrypted with the first master key. Raises InvalidToken."""
+    return master().rotate(token.encode()).decode()
+
+
 def rotate() -> int:
     """Wrap every data key anew with the first master key; no content is touched. How many there are."""
     count = 0
@@ -70,7 +88,7 @@ def forget(run_id: uuid.UUID) -> None:
 
 def _rotated(row: DataKey) -> str:
     try:
-        return master().rotate(row.wrapped.encode()).decode()
+        return rewrapped(row.wrapped)
     except InvalidToken:
         raise SecretsLocked(_wrong_master(row.run_id)) from None
 

@@ -1,6 +1,5 @@
 """Writing checkpoints and reading states, with the proof that they are as they were written."""
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

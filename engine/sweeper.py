@@ -15,14 +15,15 @@ from typing import Any
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
-from approvals.models import Gate, GateQuerySet
+from approvals.models import Delivery, Gate, GateQuerySet
 from approvals.services import clock
 from checkpoints import pruning
 from engine.claim import DUE, UNDO_DUE
 from engine.lease import HELD_KEYS
 from engine.services import deadlines, settling, takeover
 from runs import bell
-from runs.models import Run
+from runs.clock import Now
+from runs.models import Notice, Run
 from workflows import registry
 from workflows.steps import DEFAULT_TIMEOUT
 
@@ -31,6 +32,7 @@ INTERVAL = 0.25  # seconds
 BATCH = 200
 TOGETHER = 50  # gates that are fired in one commit
 KEEP_HOUSE = 60.0  # seconds between two looks for what has expired, or is to be pruned
+NOTIFY = 1.0  # seconds between two looks for messages that are due
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
 SWEEPER_LOCK = 7308604759846285  # an arbitrary constant; whoever holds it sweeps
@@ -101,7 +103,7 @@ class Sweeper:
         self.rung: dict[tuple[uuid.UUID, datetime], float] = {}  # a run that is due again is rung for again
         self.failed_gates = PushedBack()
         self.failed_runs = PushedBack()
-        self.keeps_house_at = 0.0
+        self.keeps_house_at = self.notifies_at = 0.0
         self.stopping = False
 
     def run_forever(self) -> None:
@@ -125,7 +127,7 @@ class Sweeper:
     def sweep(self) -> None:
         """One look at everything."""
         first = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
-        for part in (*first, self.remind, self.keep_house, self.alive):
+        for part in (*first, self.remind, self.notify, self.keep_house, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -153,6 +155,14 @@ class Sweeper:
 
     def _gates(self, candidates: GateQuerySet) -> Iterable[uuid.UUID]:
         return candidates.exclude(pk__in=self.failed_gates.ids()).values_list("pk", flat=True)[:BATCH]
+
+    def notify(self) -> bool:
+        """Ring for the control worker where people are to hear of something: a message that is tried again, or a lost bell."""
+        now = time.monotonic()
+        if now < self.notifies_at:
+            return False
+        self.notifies_at = now + NOTIFY
+        return (Notice.objects.filter(due_at__lte=Now()).exists() or Delivery.objects.due().exists()) and bell.tell()
 
     def take_over(self) -> int:
         if _one(_FRESH_START) < SETTLE_AFTER_START:

@@ -34,7 +34,7 @@ def _record(request: HttpRequest, obj: Any, what: str, message: Any) -> None:
     audit.record(request.user, Act.ADMINISTERED, subject=subject, changed={"what": what, "message": message or [], **groups})
 
 
-class AuditedUsers(_Audited, UserAdmin):
+class AuditedUsers(_Audited, UserAdmin):  # type: ignore[type-arg] # generic in the stubs alone
     pass
 
 

@@ -30,7 +30,7 @@ def configure() -> None:
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         accept_content=["json"],
-        imports=["engine.tasks", "engine.worker"],
+        imports=["engine.tasks", "engine.worker", "approvals.tasks"],
     )
 
 

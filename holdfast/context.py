@@ -6,8 +6,9 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from approvals import inbox
+from approvals.models import Channel
 from holdfast import VERSION
-from runs.access import roles
+from runs.access import may, roles
 from runs.models import WorkflowHold
 
 
@@ -22,5 +23,6 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "roles": roles(user),
         "inbox_count": lambda: inbox.tab(user, "mine").count_words,
         "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
+        "dead_channels": lambda: Channel.objects.dead() if may(user, "administer") else (),
         "demo": settings.HOLDFAST_DEMO,
     }

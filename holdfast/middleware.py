@@ -30,7 +30,7 @@ def content_security_policy(get_response: Handler) -> Handler:
 
 
 def door(get_response: Handler) -> Handler:
-    """Whoever acts is marked with the door that they came through; ``REMOTE_ADDR`` is what uvicorn takes from a trusted proxy."""
+    """Whoever acts is marked with the door that they came through; ``REMOTE_ADDR`` is what uvicorn has from a trusted proxy."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if request.method not in ("GET", "HEAD", "OPTIONS") and request.user.is_authenticated:

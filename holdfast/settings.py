@@ -4,10 +4,12 @@ import os
 import re
 import secrets
 import sys
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 
@@ -28,6 +30,13 @@ def _number(name: str, default: int) -> int:
 
 def _words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+
+
+def _networks(name: str) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(word) for word in _words(name)]
+    except ValueError as error:
+        sys.exit(f"{name}: {error}; networks such as 10.1.0.0/16 were expected.")
 
 
 HOLDFAST_DATA_DIR = Path(os.environ.get("HOLDFAST_DATA_DIR") or BASE_DIR / ".holdfast").absolute()
@@ -52,6 +61,10 @@ def _new_master_key() -> str:
     return urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
+def _new_receipt_key() -> str:
+    return b64encode(secrets.token_bytes(32)).decode()
+
+
 def _kept(name: str, make: Callable[[], str]) -> str:
     """A secret that is made once and kept in the data folder, where the environment gives none."""
     path = HOLDFAST_DATA_DIR / name
@@ -74,6 +87,7 @@ HOLDFAST_MASTER_KEYS = _words("HOLDFAST_MASTER_KEY") or [_kept("master-key", _ne
 for _key in HOLDFAST_MASTER_KEYS:
     if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", _key):
         sys.exit("HOLDFAST_MASTER_KEY: keys of 32 bytes in URL-safe base64 were expected; manage.py new_master_key makes one.")
+HOLDFAST_RECEIPT_KEY = os.environ.get("HOLDFAST_RECEIPT_KEY") or _kept("receipt-key", _new_receipt_key)  # signs receipts
 DEBUG = False
 ALLOWED_HOSTS = _words("HOLDFAST_HOSTS") or ["127.0.0.1", "localhost", "[::1]"]
 CSRF_TRUSTED_ORIGINS = _words("HOLDFAST_ORIGINS")
@@ -165,6 +179,18 @@ DATABASES = {"default": _DATABASE}
 
 REDIS_URL = os.environ.get("REDIS_URL") or HOLDFAST_HOME.redis_url
 BROKER_URL = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or HOLDFAST_HOME.broker_url
+
+HOLDFAST_URL = (os.environ.get("HOLDFAST_URL") or f"http://127.0.0.1:{HOLDFAST_PORT}").rstrip("/")  # as people reach it
+HOLDFAST_LINK_DAYS = _number("HOLDFAST_LINK_DAYS", 7)  # for which a link in a message opens its gate
+HOLDFAST_OUTBOUND_ALLOW = _networks("HOLDFAST_OUTBOUND_ALLOW")  # private networks that messages may be sent to
+_SMTP = urlsplit(os.environ.get("HOLDFAST_SMTP_URL", ""))
+HOLDFAST_SENDS_MAIL = bool(_SMTP.hostname)
+if _SMTP.geturl() and (_SMTP.scheme not in ("smtp", "smtp+tls", "smtps") or not HOLDFAST_SENDS_MAIL):
+    sys.exit("HOLDFAST_SMTP_URL: smtp://, smtp+tls:// (STARTTLS) or smtps://user:password@host:port was expected.")
+EMAIL_HOST, EMAIL_PORT = _SMTP.hostname or "", _SMTP.port or {"smtps": 465, "smtp+tls": 587}.get(_SMTP.scheme, 25)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_SMTP.username or ""), unquote(_SMTP.password or "")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _SMTP.scheme == "smtp+tls", _SMTP.scheme == "smtps"
+DEFAULT_FROM_EMAIL = os.environ.get("HOLDFAST_MAIL_FROM") or "Holdfast <holdfast@localhost>"
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 LOGIN_URL = "sign-in"

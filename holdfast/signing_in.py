@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView, LogoutView
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 from runs import doors, limiting
 from runs.models import Act
@@ -15,7 +15,7 @@ class SignIn(LoginView):
     template_name = "sign_in.html"
     redirect_authenticated_user = True
 
-    def post(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponseBase:
+    def post(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
         if limiting.is_spent(limiting.SIGN_INS, *_who(request)):
             return self.render_to_response(self.get_context_data(too_many=True), status=429)
         return super().post(request, *args, **options)

@@ -5,7 +5,6 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from approvals import policy_views
 from approvals.consumers import GateTail
 from holdfast import signing_in, views
 from holdfast.api import api
@@ -23,8 +22,7 @@ urlpatterns = [
     path("runs/", include("checkpoints.urls")),
     *([path("demo/", include("demo.urls"))] if settings.HOLDFAST_DEMO else []),
     path("gates/", include("approvals.urls")),
-    path("policies/", policy_views.policy_list, name="policy-list"),
-    path("policies/<str:workflow>/<str:name>/", policy_views.policy_detail, name="policy-detail"),
+    path("", include("approvals.reach_urls")),
     path("design/", views.design, name="design"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from django.db.models import F, Q
 from ninja import Schema
@@ -28,7 +28,7 @@ class AuditQuery(Schema):
     channel: str | None = None
     run: uuid.UUID | None = None
     gate: uuid.UUID | None = None
-    q: str | None = Field(None, description="in the subject, the reason, and what was seen and changed")
+    q: Annotated[str | None, Field(description="in the subject, the reason, and what was seen and changed")] = None
     since: datetime | None = None
     until: datetime | None = None
 

@@ -9,6 +9,7 @@ import os
 import time
 import uuid
 from functools import lru_cache
+from typing import Any
 
 from celery import current_app
 from django.db import transaction
@@ -17,6 +18,7 @@ from kombu.pools import producers
 
 ADVANCE = "engine.advance"  # on the queue "runs"
 DELIVER = "approvals.deliver"  # on the queue "control"
+ANSWER = "approvals.answer"  # on the same
 PAUSE = 3.0  # seconds
 # Short for whoever rings; a worker that listens keeps Celery's own, for it waits on the socket by design.
 IMPATIENT = {
@@ -31,15 +33,16 @@ _quiet_until = 0.0
 
 def ring(run_id: uuid.UUID | str | None = None) -> bool:
     """Say that something is due, with a run as a hint. False: the broker cannot be reached, the sweeper will ring."""
-    return _send(ADVANCE, "runs", str(run_id) if run_id else None)
+    return send(ADVANCE, "runs", str(run_id) if run_id else None)
 
 
 def tell() -> bool:
     """Say that people are to hear of something. False as of ``ring``."""
-    return _send(DELIVER, "control")
+    return send(DELIVER, "control")
 
 
-def _send(task: str, queue: str, *args: str | None) -> bool:
+def send(task: str, queue: str, *args: Any) -> bool:
+    """Send a message to that queue's workers. False as of ``ring``."""
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return False

@@ -9,6 +9,7 @@ from workflows.durations import Duration, seconds
 from workflows.hours import WorkingHours
 
 TIMEOUTS = ("reject", "approve", "fail", "keep")
+LINKS = ("signed_in", "bearer")
 RISKS = ("low", "normal", "high")
 WORDED = ("approve", "edit", "reject")  # verdicts of which a policy may want a comment
 LEVELS = 20  # of escalation at most
@@ -49,7 +50,9 @@ class Policy:
 
     After ``timeout`` happens ``on_timeout``: ``reject``, ``approve``, ``fail``, ``keep`` (goes on waiting, and reminds once
     per timeout), or ``escalate(…)``. ``remind`` are times before the deadline of each level. With ``hours`` the clock runs in
-    working hours only. ``name``: by which an admin may override it (default: the gate's). Raises ValueError.
+    working hours only. ``notify`` names channels that hear of the gate beside those that hear of everything. A link sent to an
+    approver works for them alone, signed in; ``links="bearer"``: for whoever has it, in the approver's name. ``name``:
+    by which an admin may override it (default: the gate's). Raises ValueError.
     """
 
     approvers: Approvers = ()
@@ -66,9 +69,11 @@ class Policy:
     reauthenticate: bool | None = None
     allow_bypass: bool = True
     hours: WorkingHours | None = None
+    notify: Sequence[str] = ()
+    links: str = "signed_in"
 
     def __post_init__(self) -> None:
-        for name in ("approvers", "distinct_from", "comment", "remind"):
+        for name in ("approvers", "distinct_from", "comment", "remind", "notify"):
             if isinstance(value := getattr(self, name), str):
                 raise ValueError(f"{name}={value!r}: a list was expected, such as [{value!r}]")
         _check_timeout(self.on_timeout)
@@ -85,6 +90,10 @@ class Policy:
             raise ValueError(f"comment={list(self.comment)!r}: a list of {', '.join(WORDED)} was expected")
         if self.risk not in RISKS:
             raise ValueError(f"risk={self.risk!r}: one of {', '.join(RISKS)} was expected")
+        if self.links not in LINKS:
+            raise ValueError(f"links={self.links!r}: one of {', '.join(LINKS)} was expected")
+        if not all(isinstance(name, str) for name in self.notify):
+            raise ValueError(f"notify={list(self.notify)!r}: names of channels were expected")
         if self.hours is not None and not isinstance(self.hours, WorkingHours):
             raise ValueError(f"hours={self.hours!r}: WorkingHours(…) was expected")
         if not isinstance(self.name, str) or len(self.name) > 200:
@@ -120,6 +129,8 @@ class Policy:
             "on_timeout": _timeout_as_json(self.on_timeout),
             "remind": sorted((seconds(duration) for duration in self.remind), reverse=True),
             "hours": None if self.hours is None else self.hours.as_json(),
+            "notify": list(self.notify),
+            "links": self.links,
         }
 
     @classmethod

@@ -57,6 +57,7 @@ class Decision(models.Model):
     version = models.PositiveIntegerField()
     proposal_hash = models.CharField(max_length=64)
     at = models.DateTimeField(db_default=Now())
+    looked_for_s = models.FloatField(null=True)  # seconds from when its page was shown; NULL: nobody knows
     voided_at = models.DateTimeField(null=True)
     voided_by = models.ForeignKey("self", models.SET_NULL, null=True, related_name="+")  # the edit that did
 

@@ -14,6 +14,7 @@ from approvals.models import Decision, Gate, GateStatus, Verdict
 from approvals.refusals import AlreadyVoted, GateChanged, GateClosed, InvalidDecision, NotConfirmed, NotYours
 from approvals.services import checking, outcome, tallying
 from approvals.services.opening import proposal_of, rehash
+from runs import doors
 from runs.access import require
 from runs.clock import Now
 from runs.models import Act, Kind, Run
@@ -22,7 +23,7 @@ from runs.words import VERDICTS
 from workflows import codec, masking, registry
 
 AGREED_SHOWN = 500  # bytes
-PAGE = "page"  # the channel whose decisions can be taken back for a moment
+BY_HAND = (doors.PAGE, doors.LINK)  # the doors whose decisions can be taken back for a moment
 
 
 @transaction.atomic
@@ -37,11 +38,13 @@ def decide(
     comment: str = "",
     channel: str,
     confirmed: bool = False,
+    looked_for_s: float | None = None,
 ) -> Decision:
     """Take one answer; when it settles the gate, merge the approved action and queue the run, all in one commit.
 
     ``by`` is a user, or None for the policy, which needs no version and no hash. ``version`` and ``proposal_hash`` are
-    what the decider saw; ``confirmed``: they have just given their password. Raises Refused (the current gate inside) or
+    what the decider saw; ``confirmed``: they have just given their password; ``looked_for_s``: seconds for which they saw it,
+    where somebody counted. Raises Refused (the current gate inside) or
     InvalidDecision; then nothing is written.
     """
     run, gate = lock(gate_id)
@@ -52,7 +55,9 @@ def decide(
         _require_seen(gate, version, proposal_hash)
         _require_confirmed(gate, confirmed)
     proposal = proposal_of(gate)
-    decision = _take(run, gate, by=by, right=right, verdict=verdict, args=args, comment=comment, channel=channel)
+    decision = _take(
+        run, gate, by=by, right=right, verdict=verdict, args=args, comment=comment, channel=channel, looked_for_s=looked_for_s
+    )  # fmt: skip
     if by is not None:
         _audit(run, gate, decision, proposal, Act.DECIDED)
     return decision
@@ -65,7 +70,7 @@ def decide_as_policy(run: Run, gate: Gate, verdict: str, comment: str) -> Decisi
 
 def _take(
     run: Run, gate: Gate, *, by: Any, right: rights.Right | None, verdict: str, args: Mapping[str, Any] | None, comment: str,
-    channel: str, bypass: bool = False,
+    channel: str, bypass: bool = False, looked_for_s: float | None = None,
 ) -> Decision:  # fmt: skip
     """Write the answer of somebody who may give it, and what follows. Raises InvalidDecision."""
     checking.check(gate, verdict, args, comment, of_policy=by is None)
@@ -78,6 +83,7 @@ def _take(
         groups=list(right.groups) if right else [],
         bypass=bypass,
         channel=channel,
+        looked_for_s=looked_for_s,
         comment=comment,
         args=None if args is None else dict(args),
         version=gate.version,
@@ -234,7 +240,7 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
     attempt = gate.branch.attempt if gate.branch else run.attempt
     moves.record(gate.branch or run, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
     if final:
-        outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel == PAGE else 0))
+        outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel in BY_HAND else 0))
     else:
         moves.poke_on_commit(run)
 

@@ -1,5 +1,7 @@
 """What templates need of gates."""
 
+import time
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +34,24 @@ BUTTONS = {
 @register.filter
 def then(gate: Gate) -> str:
     return consequences.then(gate)
+
+
+@register.simple_tag
+def shown_now() -> str:
+    """When the page was made, in seconds; what is sent from it tells how long somebody looked."""
+    return f"{time.time():.1f}"
+
+
+@register.filter
+def of(count: Counter[str], name: str) -> int:
+    return count[name]
+
+
+@register.filter
+def shares(count: Counter[str]) -> list[tuple[str, int]]:
+    """The outcomes there are, in the order of the key; the first word names each."""
+    names = ("unchanged", "edited", "rejected", "answered", "timed out")
+    return [(name.split()[0], count[name]) for name in names if count[name]]
 
 
 @register.filter

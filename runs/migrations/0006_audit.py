@@ -49,9 +49,13 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('seq', models.BigIntegerField()),
-                ('at', models.DateTimeField(db_default=runs.clock.Now())),
+                ('due_at', models.DateTimeField(db_default=runs.clock.Now())),
+                ('tries', models.PositiveSmallIntegerField(db_default=0)),
                 ('run', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='runs.run')),
             ],
+            options={
+                'indexes': [models.Index(fields=['due_at'], name='notice_due')],
+            },
         ),
         # As a transaction commits: nobody holds the chain's end while they wait for another lock, and seq is in commit order.
         migrations.RunSQL(

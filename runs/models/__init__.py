@@ -1,4 +1,4 @@
-"""Runs, their branches, their journal's events, what was signalled to them, and what people did. Checkpoints are the next app's."""
+"""Runs, their branches and events, what was signalled to them, and what people did. Checkpoints are the next app's."""
 
 from runs.models.audit import Act, AuditEntry, AuditHead, AuditQuerySet
 from runs.models.branch import Branch, FanOut

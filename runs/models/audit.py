@@ -61,7 +61,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
 class AuditEntry(models.Model):
     """One act. Written by ``runs.services.audit`` alone; the database refuses to change or delete it.
 
-    PostgreSQL gives ``seq`` and ``digest`` as the transaction commits (a deferred trigger): so nobody holds the chain's lock for
+    PostgreSQL gives ``seq`` and ``digest`` as the transaction commits (a deferred trigger): nobody holds the chain's lock for
     longer than a commit takes, and the order of ``seq`` is the order of commits.
     """
 

@@ -109,8 +109,19 @@ def took(milliseconds: Any) -> str:
 
 
 @register.filter
-def took_seconds(seconds: float) -> str:
-    return words.duration(seconds * 1000)
+def took_seconds(seconds: float | None) -> str:
+    return "" if seconds is None else words.duration(seconds * 1000)
+
+
+@register.filter
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+@register.filter
+def share_of(number: float, whole: float) -> str:
+    """From 0 to 100, as an SVG wants it."""
+    return f"{100 * number / whole if whole else 0:.1f}"
 
 
 @register.filter

@@ -1,4 +1,4 @@
-"""``manage.py verify_history [--run ID]``: walk the runs' chains and the audit's, and name every entry that is not as written."""
+"""``manage.py verify_history [--run ID]``: walk the runs' chains and the audit's, and name what is not as written."""
 
 import time
 from collections.abc import Iterable

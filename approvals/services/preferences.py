@@ -1,0 +1,40 @@
+"""How a person wants to be reached; they say so themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from approvals.models import Occasion, Pace, Preference
+from approvals.refusals import InvalidDecision
+
+WORKFLOWS = 200  # that differ, at most
+
+
+class PreferenceInvalid(InvalidDecision):
+    """``errors`` maps a field to what was expected."""
+
+
+def change(user: Any, given: Mapping[str, Any]) -> Preference:
+    """Set all of ``email, events, by_workflow, all_runs, browser, zone, digest_at, quiet_from, quiet_to``. Raises
+    PreferenceInvalid.
+    """
+    errors: dict[str, str] = {}
+    if given["email"] not in Pace.values:
+        errors["email"] = f"one of {', '.join(Pace.values)} was expected"
+    if not set(given["events"]) <= set(Occasion.values):
+        errors["events"] = "things that one can be told of were expected"
+    by_workflow = {str(name): pace for name, pace in given["by_workflow"].items() if pace}
+    if not set(by_workflow.values()) <= set(Pace.values) or len(by_workflow) > WORKFLOWS:
+        errors["by_workflow"] = f"for each workflow one of {', '.join(Pace.values)} was expected"
+    try:
+        ZoneInfo(given["zone"])
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+        errors["zone"] = "a time zone such as Europe/Berlin was expected"
+    if given["digest_at"] is None:
+        errors["digest_at"] = "a time such as 08:00 was expected"
+    if (given["quiet_from"] is None) != (given["quiet_to"] is None):
+        errors["quiet_to"] = "both times of the quiet hours were expected, or neither"
+    if errors:
+        raise PreferenceInvalid(errors)
+    preference, _ = Preference.objects.update_or_create(user=user, defaults={**given, "by_workflow": by_workflow})
+    return preference
