@@ -37,7 +37,7 @@ class Opened:
 
 def link_detail(request: HttpRequest, token: str) -> HttpResponseBase:
     """The gate, or with ``?verdict=`` the page that asks once more. Of a closed gate: who closed it, how and when."""
-    opened = _opened(request, token)
+    opened = _opened(request, token, made=whole_number(request.GET.get("done", "")))
     if not isinstance(opened, Opened):
         return opened
     verdict = request.GET.get("verdict", "")
@@ -82,18 +82,21 @@ def link_decision_create(request: HttpRequest, token: str) -> HttpResponseBase:
 
 def link_undo(request: HttpRequest, token: str) -> HttpResponseBase:
     """Take the decision back that was made by this link, for as long as nothing has followed."""
-    opened = _opened(request, token) if request.method == "POST" else redirect("link-detail", token)
+    if request.method != "POST":
+        return redirect("link-detail", token)
+    made = whole_number(request.POST.get("decision", "")) or 0
+    opened = _opened(request, token, made=made)
     if not isinstance(opened, Opened):
         return opened
     try:
-        take_back(opened.gate.pk, whole_number(request.POST.get("decision", "")) or 0, by=opened.person)
+        take_back(opened.gate.pk, made, by=opened.person)
     except (TooLate, NotYours, Decision.DoesNotExist) as error:
         return _page(request, opened, status=409, refused=str(error) or "There is nothing to take back.")
     return redirect("link-detail", token)
 
 
-def _opened(request: HttpRequest, token: str) -> Opened | HttpResponseBase:
-    """The link, or the answer to whoever cannot use it."""
+def _opened(request: HttpRequest, token: str, *, made: int | None = None) -> Opened | HttpResponseBase:
+    """The link, or the answer to whoever cannot use it. ``made``: the decision that it was used for a moment ago."""
     if not limiting.allows(limiting.LINKS, token, doors.address_of(request)):
         return _told(request, 429, "Opened too often", "Wait for a minute, then open the link again.")
     try:
@@ -106,7 +109,6 @@ def _opened(request: HttpRequest, token: str) -> Opened | HttpResponseBase:
     if link.revoked_at is not None or not link.user.is_active:
         return _told(request, 410, "This link was revoked", "It opens nothing any more. Open the gate in your inbox.")
     bearer = gate.policy.get("links") == "bearer" and not gate.wants_password
-    made = whole_number(request.GET.get("done", ""))
     if not gate.is_open and (made is None or not _is_addressee(request, link, bearer)):
         return _closed(request, gate)
     if link.expires_at <= database_now():

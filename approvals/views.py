@@ -30,6 +30,7 @@ from workflows import registry
 from workflows.errors import StateUnreadable, StepGone
 
 BANNER = timedelta(minutes=2)  # for which a page tells of the decision before
+LOOKED = 30 * 86_400.0  # seconds at most that somebody can have looked
 SHOWN = 5  # of one's decisions, the latest
 UNUSABLE = (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable)
 View = Callable[..., HttpResponseBase]
@@ -206,7 +207,7 @@ def looked_for(request: HttpRequest) -> float | None:
         seconds = time.time() - float(request.POST.get("shown_at", ""))
     except ValueError:
         return None
-    return seconds if 0 <= seconds < 30 * 86_400 else None
+    return max(0.0, seconds) if -1 < seconds < LOOKED else None
 
 
 def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:

@@ -20,7 +20,7 @@ from approvals.services import clock
 from checkpoints import pruning
 from engine.claim import DUE, UNDO_DUE
 from engine.lease import HELD_KEYS
-from engine.services import deadlines, settling, takeover
+from engine.services import deadlines, settling, stuck, takeover
 from runs import bell
 from runs.clock import Now
 from runs.models import Notice, Run
@@ -191,13 +191,14 @@ class Sweeper:
         return self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_overdue, self.failed_runs)
 
     def keep_house(self) -> None:
-        """What can wait for a minute: runs that have expired, and histories whose retention is over."""
+        """What can wait for a minute: runs that have expired, steps that are stuck, and histories whose retention is over."""
         now = time.monotonic()
         if now < self.keeps_house_at:
             return
         self.keeps_house_at = now + KEEP_HOUSE
         candidates = deadlines.expired().exclude(pk__in=self.failed_runs.ids()).order_by("updated_at")
         self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_expired, self.failed_runs)
+        self._each(stuck.candidates(BATCH), stuck.note, self.failed_runs)
         self._each(pruning.due(pruning.BATCH), pruning.prune_run, self.failed_runs, key=lambda run: run.pk)
 
     def cut_stuck_workers(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection, connections, transaction
 
+from approvals import tasks
 from approvals.models import Gate
 from approvals.services.deciding import decide
 from engine import advancing, lease
@@ -45,7 +46,7 @@ def people(db: None) -> People:
     """alice operates, bob and erin approve, carol administers, dave views, mallory is outside."""
     found = People()
     for name, groups in PEOPLE.items():
-        user = User.objects.create(username=name)
+        user = User.objects.create(username=name, email=f"{name}@example.com")
         user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
         found[name] = user
     return found
@@ -155,6 +156,12 @@ def answer(people: People) -> Callable[..., Any]:
         return decide(gate.pk, by=people[by], verdict=verdict, **{**seen, **more})
 
     return take
+
+
+@pytest.fixture
+def deliver(db: None) -> Callable[[], None]:
+    """Hand on and send what is due, as the control worker does."""
+    return tasks.deliver
 
 
 def kinds(run: Run) -> list[str]:

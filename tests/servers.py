@@ -25,6 +25,7 @@ def pytest_load_initial_conftests() -> None:
     os.environ["HOLDFAST_DATA_DIR"] = str(_folder)
     os.environ["HOLDFAST_DEMO"] = "1"
     os.environ.setdefault("HOLDFAST_SECRET_KEY", "the suite's own key, which signs nothing that outlives it")
+    os.environ.setdefault("HOLDFAST_SMTP_URL", "smtp://127.0.0.1:9")  # Django's tests keep mail in memory
     home = Home(_folder)
     home.make()
     if not os.environ.get("DATABASE_URL"):
