@@ -180,5 +180,4 @@ def _told(request: HttpRequest, status: int, title: str, text: str, gate: Gate |
 
 def _private(response: HttpResponse) -> HttpResponse:
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -4,6 +4,7 @@ from approvals import batch_views, people_views, views
 
 urlpatterns = [
     path("", views.gate_list, name="gate-list"),
+    path("mine/", views.mine_list, name="mine-list"),
     path("batch/", batch_views.batch, name="batch"),
     path("batch/undo/", batch_views.batch_undo, name="batch-undo"),
     path("absences/", people_views.absence_list, name="absence-list"),

@@ -34,7 +34,7 @@ def audit_list(request: HttpRequest) -> HttpResponseBase:
         return exported(request, wanted, form)
     items, before = auditing.page(entries, before=whole_number(request.GET.get("before", "")))
     context = {
-        "entries": [(entry, entry.facts()) for entry in items],
+        "entries": [(entry, facts := entry.facts(), auditing.in_words(entry, facts)) for entry in items],
         "wanted": given,
         "here": urlencode(given),
         "before": before,

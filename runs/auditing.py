@@ -14,6 +14,7 @@ from pydantic import Field
 
 from runs.filters import FilterInvalid, plain_text
 from runs.models import Act, AuditEntry, AuditQuerySet
+from runs.words import VERDICTS
 
 COLUMNS = ("seq", "at", "actor", "act", "channel", "address", "subject", "reason", "run", "gate", "decision", "seen", "changed",
            "digest")  # fmt: skip
@@ -50,6 +51,41 @@ def narrow(entries: AuditQuerySet, wanted: AuditQuery) -> AuditQuerySet:
         found = Q(subject__icontains=text) | Q(reason__icontains=text) | Q(actor__icontains=text) | Q(address=text)
         entries = entries.filter(found | Q(detail__icontains=text))
     return entries
+
+
+WORDS = {
+    Act.TOOK_BACK: "took back the decision on",
+    Act.BYPASSED: "decided past the policy",
+    Act.COMMENTED: "commented on",
+    Act.UNCLAIMED: "left to others",
+    Act.DELEGATED: "passed on",
+    Act.UNDELEGATED: "took back from whom it was passed on",
+    Act.SIGNALLED: "signalled",
+    Act.NOTED: "noted at",
+    Act.REVEALED: "looked at the secret",
+    Act.KILLED: "killed the worker of",
+    Act.WORKFLOW_HELD: "held the workflow",
+    Act.WORKFLOW_RELEASED: "released the workflow",
+    Act.POLICY_CHANGED: "changed the policy",
+    Act.ABSENCE_SET: "set an absence of",
+    Act.ABSENCE_ENDED: "ended an absence of",
+    Act.CHANNEL_CHANGED: "changed the channel",
+    Act.REDELIVERED: "sent again",
+    Act.LINK_REVOKED: "revoked the link",
+    Act.CHAT_LINKED: "linked the",
+    Act.CHAT_UNLINKED: "unlinked the",
+    Act.SIGN_IN_REFUSED: "failed to sign in as",
+    Act.TOKEN_MADE: "made a token",
+    Act.ADMINISTERED: "administered",
+}
+
+
+def in_words(entry: AuditEntry, facts: dict[str, Any]) -> str:
+    """What was done, as it stands between who and to what."""
+    verdict = (facts.get("changed") or {}).get("verdict")
+    if entry.act == Act.DECIDED and isinstance(verdict, str):
+        return VERDICTS.get(verdict, verdict)
+    return WORDS.get(Act(entry.act), entry.get_act_display().lower())
 
 
 def page(

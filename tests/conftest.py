@@ -15,6 +15,7 @@ from django.db import connection, connections, transaction
 
 from approvals import tasks
 from approvals.models import Gate
+from approvals.notifying import delivering
 from approvals.services.deciding import decide
 from engine import advancing, lease
 from engine.services import starting
@@ -159,8 +160,9 @@ def answer(people: People) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def deliver(db: None) -> Callable[[], None]:
+def deliver(db: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Hand on and send what is due, as the control worker does."""
+    monkeypatch.setattr(delivering, "_mail_rests_until", None)
     return tasks.deliver
 
 

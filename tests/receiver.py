@@ -9,6 +9,8 @@ from typing import Any
 
 
 class Receiver:
+    channel: Any = None  # that posts here
+
     def __init__(self) -> None:
         self.got: list[tuple[str, dict[str, str], str]] = []  # path, headers, body
         self.answers: list[tuple[int, dict[str, str]]] = []  # the next ones; then 200

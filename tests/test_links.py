@@ -46,7 +46,7 @@ def post(client, address, **more):
 
 
 def test_two_taps_open_the_confirmation_and_confirm_it(sent, people, client):
-    gate, address = sent
+    _, address = sent
     client.force_login(people.bob)
     button = re.search(rf"http://[^/]+({re.escape(address)}\?verdict=approve)", mail.outbox[0].alternatives[0][0])
     assert button
@@ -231,7 +231,7 @@ def test_high_risk_wants_the_password_here_too(ask, people, deliver, client):
 
 
 def test_a_bearer_decides_as_the_addressee_with_their_own_address_in_the_audit(ask, people, deliver):
-    gate, address = bearer_gate(ask, people, deliver)
+    _, address = bearer_gate(ask, people, deliver)
     client = Client(REMOTE_ADDR="10.5.5.5")
     page = client.get(f"{address}?verdict=approve")
     assert page.status_code == 200 and "You decide here as" in page.content.decode()
@@ -259,7 +259,7 @@ def test_a_bearers_post_needs_the_page_that_asks_once_more(ask, people, deliver)
 
 
 def test_answers_by_one_link_are_limited(ask, people, deliver):
-    gate, address = bearer_gate(ask, people, deliver)
+    _, address = bearer_gate(ask, people, deliver)
     codes = [Client().post(f"{address}decisions/", {"verdict": "approve", "version": 99}).status_code for _ in range(12)]
     assert codes[:10] == [409] * 10 and codes[10:] == [429] * 2
 
@@ -268,7 +268,7 @@ def test_the_pages_of_a_link_are_not_kept_and_tell_no_other_site(sent, people, c
     _, address = sent
     client.force_login(people.bob)
     page = client.get(address)
-    assert page["Cache-Control"] == "no-store" and page["Referrer-Policy"] == "no-referrer"
+    assert page["Cache-Control"] == "no-store" and page["Referrer-Policy"] == "same-origin"
 
 
 def test_links_live_as_long_as_they_are_said_to(sent, people):

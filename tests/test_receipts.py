@@ -85,7 +85,7 @@ def test_it_is_looked_for_in_an_exported_audit(paid, tmp_path, people):
     client = Client()
     client.force_login(people.carol)
     audit = tmp_path / "audit.jsonl"
-    audit.write_bytes(b"".join(client.get("/api/audit/export").streaming_content))
+    audit.write_bytes(b"".join(client.get("/api/audit/export")))
     receipt = receipts.of(paid)
     assert proven(tmp_path, receipt, "--audit", str(audit)).returncode == 0
     audit.write_text(audit.read_text().replace(receipt["audit"]["digest"], "0" * 64))

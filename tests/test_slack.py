@@ -101,7 +101,7 @@ def test_the_message_says_what_is_asked_and_its_buttons_ask_once_more(posted, sl
 
 
 def test_a_linked_person_decides_and_the_message_loses_its_buttons(posted, slack, people):
-    gate, message = posted
+    _, message = posted
     linked(people)
     assert pressed(slack, buttons(message)["holdfast.decide.approve"]).status_code == 200
     decision = Decision.objects.get()

@@ -1,8 +1,9 @@
-"""Outbound webhooks: signed, each event once by the schedule, honest about a receiver that is down, and never into our own network."""
+"""Outbound webhooks: signed, each event once by the schedule, honest about a receiver that is down, never into our network."""
 
+import itertools
 import json
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
@@ -40,7 +41,7 @@ def hook(receiver, people):
 def proven(monkeypatch):
     """Check a received message with the reference library, by the database's clock."""
 
-    class Clock(reference.datetime):
+    class Clock(datetime):
         @classmethod
         def now(cls, tz=None):
             return database_now().astimezone(tz)
@@ -118,9 +119,9 @@ def test_a_receiver_that_is_down_for_an_hour_gets_each_event_once_by_the_schedul
     for delivery in Delivery.objects.all():
         log = list(delivery.log.all())
         assert delivery.state == DeliveryState.SENT and [one.status for one in log] == [500] * 4 + [200]
-        pauses = [(later.at - one.at).total_seconds() for one, later in zip(log, log[1:], strict=False)]
+        pauses = [(later.at - one.at).total_seconds() for one, later in itertools.pairwise(log)]
         assert pauses == pytest.approx([5, 300, 1800, 7200], abs=5)
-    bodies = {headers["webhook-id"]: set() for _, headers, _ in receiver.got}
+    bodies: dict[str, set[str]] = {headers["webhook-id"]: set() for _, headers, _ in receiver.got}
     for _, headers, body in receiver.got:
         bodies[headers["webhook-id"]].add(body)
     assert [len(texts) for texts in bodies.values()] == [1, 1]  # the same message each time
@@ -284,7 +285,7 @@ def test_a_redirect_of_another_library_into_the_network_is_refused_too(receiver)
     from approvals.notifying.sending import NotTaken
 
     receiver.always = (307, {"Location": receiver.url.replace("127.0.0.1", "127.0.0.2") + "/inside"})
-    delivery = Delivery(occasion=Occasion.FAILED, body={"run": {"id": "x" * 36, "workflow": "w", "step": "s", "started_by": None,
+    delivery = Delivery(occasion=Occasion.FAILED, body={"run": {"id": "x" * 36, "workflow": "w", "step": "s", "started_by": "",
                                                                  "url": "http://x"}})  # fmt: skip
     with pytest.raises(NotTaken):
         apprising.send(delivery, f"json://127.0.0.1:{receiver.url.rpartition(':')[2]}/x?redirect=yes")

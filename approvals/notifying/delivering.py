@@ -21,7 +21,9 @@ from runs.clock import Now, database_now
 
 TAKEN_FOR = timedelta(seconds=120)  # longer than one message ever takes
 REST = 30.0  # seconds for which an overloaded receiver is left in peace, where it names no time
+AWAY, LONGEST = 5.0, 60.0  # the same for one that cannot be reached, times its failures: it would hold up all others
 TOGETHER = 100  # deliveries in one digest
+_mail_rests_until: datetime | None = None
 log = logging.getLogger("holdfast.notify")
 
 
@@ -39,6 +41,8 @@ def deliver(seconds: float) -> bool:
 def take() -> list[Delivery]:
     """The delivery that is due the longest, with what goes in the same digest; for a while nobody else sends it."""
     free = Delivery.objects.due().select_for_update(skip_locked=True, of=("self",)).order_by("due_at", "id")
+    if _mail_rests_until is not None and database_now() < _mail_rests_until:
+        free = free.filter(user=None)
     first = free.first()
     if first is None:
         return []
@@ -121,12 +125,27 @@ def _note(delivery: Delivery, took_ms: int, status: int | None, refused: NotTake
         _end(delivery, DeliveryState.FAILED)
     else:
         Delivery.objects.filter(pk=delivery.pk).update(due_at=again, taken_until=None)
-    if delivery.channel_id is not None:
+    if delivery.channel_id is None:
+        _note_mail(now, refused)
+    else:
         _note_health(delivery.channel_id, now, refused)
+
+
+def _rest(refused: NotTaken, failures: int) -> float:
+    """Seconds for which nothing is sent there; what answers and merely refuses costs the others nothing."""
+    if refused.rest:
+        return refused.retry_after or REST
+    return 0.0 if refused.status is not None else min(LONGEST, AWAY * failures)
 
 
 def _end(delivery: Delivery, state: DeliveryState) -> None:
     Delivery.objects.filter(pk=delivery.pk).update(state=state, final_at=Now(), taken_until=None)
+
+
+def _note_mail(now: datetime, refused: NotTaken | None) -> None:
+    """The mail server has no row of its own: each process finds out, and leaves it in peace for a moment."""
+    global _mail_rests_until
+    _mail_rests_until = None if refused is None else now + timedelta(seconds=AWAY)
 
 
 def _note_health(channel_id: int, now: datetime, refused: NotTaken | None) -> None:
@@ -137,8 +156,7 @@ def _note_health(channel_id: int, now: datetime, refused: NotTaken | None) -> No
         channel.failures += 1
         channel.failing_since = channel.failing_since or now
         channel.last_error = str(refused)
-        if refused.rest:
-            channel.rests_until = now + timedelta(seconds=refused.retry_after or REST)
+        channel.rests_until = now + timedelta(seconds=_rest(refused, channel.failures))
         if refused.gone and channel.is_enabled:
             channel.disabled_at, channel.disabled_why = now, "its receiver wants no more (410 Gone)"
     channel.save()

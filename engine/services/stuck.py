@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F
@@ -52,13 +53,10 @@ def limit_of(workflow: str, version: str, step: str) -> Limit:
 
 def candidates(limit: int) -> list[uuid.UUID]:
     """Runs with a step, of their own or of a branch, that is in flight for so long that it may be stuck."""
-    since = database_now()
-    old = {"step_started_at__isnull": False, "worker__isnull": False}
-    found = dict(Run.objects.filter(**old).order_by("step_started_at").values_list("pk", "step_started_at")[:limit])
-    branches = Branch.objects.filter(**old).order_by("step_started_at").values_list("run_id", "step_started_at")[:limit]
-    for run_id, at in branches:
-        found.setdefault(run_id, at)
-    return [run_id for run_id, at in found.items() if (since - at).total_seconds() >= AT_LEAST]
+    old = {"step_started_at__lte": database_now() - timedelta(seconds=AT_LEAST), "worker__isnull": False}
+    runs = Run.objects.filter(**old).order_by("step_started_at").values_list("pk", flat=True)
+    branches = Branch.objects.filter(**old).order_by("step_started_at").values_list("run_id", flat=True)
+    return list(dict.fromkeys([*runs[:limit], *branches[:limit]]))
 
 
 @transaction.atomic

@@ -112,5 +112,12 @@ document.addEventListener("htmx:after:swap", ({ detail }) => {
   mark();
   if (detail.ctx.request.method !== "GET") look();
 });
+document.addEventListener("holdfast:mine", ({ detail }) => {
+  const badge = document.querySelector("[data-inbox-count]");
+  if (!badge || document.querySelector("[data-mine]")) return; // the inbox counts by itself
+  badge.dataset.inboxCount = badge.textContent = detail.count;
+  badge.hidden = detail.count === "0";
+  title();
+});
 document.addEventListener("holdfast:title", ({ detail }) => { plain = detail; title(); });
 title();

@@ -14,3 +14,5 @@ import "./undo.js";
 import "./pane.js";
 import "./drafts.js";
 import "./presence.js";
+import "./inbox-count.js";
+import "./browser-notices.js";

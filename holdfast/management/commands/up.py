@@ -21,6 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from holdfast import embedded
 from holdfast.supervisor import Child, Supervisor, python
 
+CONTROL_SLOTS = 2  # messages that are sent at one time: a slow receiver holds up one of them
 START_LIMIT = 60.0  # seconds that a server may take to come up
 
 
@@ -62,6 +63,7 @@ class Command(BaseCommand):
         sign_in = self._demo_users() if demo else "sign in as a user made with “manage.py createsuperuser”"
         if demo:
             self._start_sandbox()
+            self._start_mailbox()
         web = self._start_children()
         address = f"http://127.0.0.1:{settings.HOLDFAST_PORT}"
         if self.supervisor.until(_Every(0.2, lambda: _answers(address + "/readyz")), seconds=START_LIMIT, child=web):
@@ -115,7 +117,7 @@ class Command(BaseCommand):
         self.groups["web"].append(web)
         for number in range(1, settings.HOLDFAST_WORKERS + 1):
             self.groups["work"].append(start(_celery(f"worker-{number}", "runs", settings.HOLDFAST_SLOTS)))
-        self.groups["work"].append(start(_celery("control", "control", 1)))
+        self.groups["work"].append(start(_celery("control", "control", CONTROL_SLOTS)))
         sweeper = Child(
             "sweeper",
             python(str(settings.BASE_DIR / "manage.py"), "sweep"),
@@ -135,6 +137,17 @@ class Command(BaseCommand):
         password = path.read_text()
         call_command("load_demo", f"--password={password}")  # in one word: it may begin with a dash
         return f"sign in as alice (operator), bob or erin (finance), carol (admin) or dave (viewer); password {password}"
+
+    def _start_mailbox(self) -> None:
+        """A mail server that keeps what it gets; only where none is set."""
+        if os.environ.get("HOLDFAST_SMTP_URL"):
+            return
+        port = _free_port(settings.HOLDFAST_PORT + 2)
+        os.environ["HOLDFAST_SMTP_URL"] = f"smtp://127.0.0.1:{port}"
+        folder = str(Path(settings.HOLDFAST_DATA_DIR) / "mail")
+        command = python("-m", "demo.mailbox", "--port", str(port), "--folder", folder)
+        self.groups["work"].append(self.supervisor.start(Child("mailbox", command, grace=0.5)))
+        self._say(f"messages to people are kept at http://127.0.0.1:{settings.HOLDFAST_PORT}/demo/mail/")
 
     def _start_sandbox(self) -> None:
         port = _free_port(settings.HOLDFAST_PORT + 1)
