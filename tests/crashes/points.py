@@ -37,6 +37,10 @@ POINTS = {
     "after an effect is undone, before that is noted": ("engine.undoing", "Undoing._undone", "before"),
     "after it is noted": ("engine.undoing", "Undoing._undone", "after"),
     "as the roll back ends": ("engine.undoing", "Undoing._finish_undoing", "before"),
+    "while a notice is handed on": ("approvals.notifying.handing_on", "deliveries", "after"),
+    "before a message is sent": ("approvals.notifying.delivering", "send_once", "before"),
+    "after a message is sent, before it is noted": ("approvals.notifying.delivering", "send_once", "after"),
+    "after a message is noted": ("approvals.notifying.delivering", "_note", "after"),
     "in the sweep, as the clock decides": ("approvals.services.clock", "decide_as_policy", "after"),
 }
 

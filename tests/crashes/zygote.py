@@ -1,7 +1,7 @@
 """A process that has everything imported, and forks one child for each order that it reads: the one that is to die.
 
-Orders are JSON lines: ``{"do": "work"|"decide"|"sweep"|"start", "point", "nth", …}``. The answer is the child's end: a negative
-number is the signal that killed it.
+Orders are JSON lines: ``{"do": "work"|"decide"|"sweep"|"start"|"deliver", "point", "nth", …}``. The answer is the child's
+end: a negative number is the signal that killed it.
 """
 
 import json
@@ -49,9 +49,12 @@ def _die_doing(order: dict[str, Any]) -> None:
 
 def _do(order: dict[str, Any]) -> None:
     import uuid
+    from ipaddress import ip_network
 
+    from django.conf import settings
     from django.contrib.auth.models import User
 
+    from approvals import tasks
     from approvals.models import Gate
     from approvals.services.deciding import decide
     from engine import advancing, lease, sweeper
@@ -60,6 +63,9 @@ def _do(order: dict[str, Any]) -> None:
     if order["do"] == "work":
         lease.hold()
         advancing.advance(uuid.UUID(order["run"]))
+    elif order["do"] == "deliver":
+        settings.HOLDFAST_OUTBOUND_ALLOW = [ip_network("127.0.0.1/32")]
+        tasks.deliver()
     elif order["do"] == "sweep":
         sweeper.SETTLE_AFTER_START = 0.0
         sweeper.Sweeper().sweep()
