@@ -2,21 +2,26 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from typing import Any
 
 from django import forms
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from approvals import page_news
 from approvals.models import Channel, ChannelKind, Delivery, DeliveryState, Occasion
 from approvals.notifying import occasions, trying
 from approvals.services import channels
 from runs import limiting
 from runs.access import may
+from runs.clock import database_now
 from workflows import registry
 
 SHOWN = 100  # deliveries, the latest
@@ -30,18 +35,19 @@ class ChannelForm(forms.Form):
     kind = forms.ChoiceField(choices=ChannelKind.choices)
     url = forms.CharField(
         max_length=2000, label="Address", widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="https://example.com/hooks · the Slack app’s incoming webhook · an Apprise address such as discord://id/token",
+        help_text="https://example.com/hooks, the Slack app’s incoming webhook, or an Apprise address",
     )  # fmt: skip
     secret = forms.CharField(
         required=False, max_length=200, widget=forms.PasswordInput(attrs={"autocomplete": "off"}), label="Signing secret",
         help_text="Of the Slack app. A webhook’s is made here and shown once.",
     )  # fmt: skip
     events = forms.MultipleChoiceField(
-        choices=[(one.value, one.value) for one in Occasion], widget=forms.CheckboxSelectMultiple, label="Hears of",
+        choices=[(one.value, f"{one.label} ({one.value})") for one in Occasion.real()],
+        widget=forms.CheckboxSelectMultiple, label="Hears of",
         initial=[Occasion.OPENED.value, Occasion.ESCALATED.value, Occasion.EXPIRED.value, Occasion.FAILED.value],
     )  # fmt: skip
     workflows = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, label="Of these workflows", help_text="None ticked: of all."
+        required=False, widget=forms.CheckboxSelectMultiple, label="Of these workflows", help_text="Where none is ticked, of all."
     )  # fmt: skip
     only_named = forms.BooleanField(required=False, label="Only of gates whose policy names it")
 
@@ -50,7 +56,7 @@ class ChannelForm(forms.Form):
         names = {one.name for one in registry.all_newest()} | set(channel.workflows if channel else ())
         self.fields["workflows"].choices = [(name, name) for name in sorted(names)]  # type: ignore[attr-defined]
         if channel is not None:
-            for name in ("name", "kind", "secret"):
+            for name in ("name", "kind", *(() if channel.kind == ChannelKind.SLACK else ("secret",))):
                 del self.fields[name]
             self.fields["url"].required = False
             self.fields["url"].label, self.fields["url"].help_text = "New address", f"Left empty: as it is, {channel.shown}"
@@ -73,7 +79,9 @@ def channel_list(request: HttpRequest) -> HttpResponse:
         form = ChannelForm(request.POST)
         made = _tried(form, lambda: channels.create(by=request.user, **form.cleaned_data))
         if made is not None:
-            return _detail(request, made, fresh=(channels.opened(made)["secrets"] or [""])[0], status=201)
+            secret = channels.opened(made)["secrets"] if made.kind == ChannelKind.WEBHOOK else [""]
+            page_news.put(request, fresh=secret[0], made=True)
+            return redirect("channel-detail", made.pk)
         status = 422
     return render(request, "settings/channels.html", {"channels": Channel.objects.all(), "form": form}, status=status)
 
@@ -86,32 +94,40 @@ def channel_detail(request: HttpRequest, channel_id: int) -> HttpResponse:
     form = ChannelForm(request.POST, channel=channel)
     if _tried(form, lambda: channels.change(channel.pk, by=request.user, **form.cleaned_data)) is None:
         return _detail(request, channel, form=form, status=422)
+    messages.success(request, "Saved.")
     return redirect("channel-detail", channel.pk)
 
 
 @admins_only
-@require_POST
 def channel_act(request: HttpRequest, channel_id: int, act: str) -> HttpResponse:
-    """Try it, rotate or retire a secret, switch it on or off, delete it."""
+    """Try it, rotate or retire a secret, switch it on or off, delete it. Whoever comes here by a GET sees the channel."""
     channel = get_object_or_404(Channel, pk=channel_id)
+    if request.method != "POST":
+        return redirect("channel-detail", channel.pk)
     if act == "test":
-        if not limiting.allows(limiting.TESTS, request.user.get_username()):
-            return _detail(request, channel, status=429, refused="Too many tests in this minute.")
-        return _detail(request, channel, story=trying.of_channel(channel))
-    if act == "rotate" and channel.kind == ChannelKind.WEBHOOK:
-        fresh = channels.rotate_secret(channel.pk, by=request.user)
-        channel.refresh_from_db()
-        return _detail(request, channel, fresh=fresh)
-    if act == "retire" and channel.kind == ChannelKind.WEBHOOK:
+        _test(request, channel)
+    elif act == "rotate" and channel.kind == ChannelKind.WEBHOOK:
+        page_news.put(request, fresh=channels.rotate_secret(channel.pk, by=request.user))
+    elif act == "retire" and channel.kind == ChannelKind.WEBHOOK:
         channels.retire_secret(channel.pk, by=request.user)
+        messages.success(request, "The old secret signs no more.")
     elif act in ("on", "off"):
         channels.switch(channel.pk, by=request.user, on=act == "on")
+        messages.success(request, f"Switched {act}.")
     elif act == "delete":
         channels.delete(channel.pk, by=request.user)
+        messages.success(request, f"Deleted: {channel.name}.")
         return redirect("channel-list")
     else:
         raise Http404
     return redirect("channel-detail", channel.pk)
+
+
+def _test(request: HttpRequest, channel: Channel) -> None:
+    if limiting.allows(limiting.TESTS, request.user.get_username()):
+        page_news.put(request, story=asdict(trying.of_channel(channel)))
+    else:
+        messages.error(request, "Too many tests in this minute.")
 
 
 @admins_only
@@ -119,7 +135,8 @@ def channel_act(request: HttpRequest, channel_id: int, act: str) -> HttpResponse
 def redeliver(request: HttpRequest, delivery_id: uuid.UUID) -> HttpResponse:
     delivery = get_object_or_404(Delivery, pk=delivery_id, channel__isnull=False)
     channels.redeliver(delivery.pk, by=request.user)
-    return redirect("channel-detail", delivery.channel_id)
+    messages.success(request, "Sent again in a moment, with the same id.")
+    return redirect(f"{reverse('channel-detail', args=[delivery.channel_id])}#delivery-{delivery.pk}")
 
 
 def _tried(form: ChannelForm, act: Callable[[], Channel]) -> Channel | None:
@@ -135,7 +152,7 @@ def _tried(form: ChannelForm, act: Callable[[], Channel]) -> Channel | None:
 
 
 def _detail(
-    request: HttpRequest, channel: Channel, *, form: ChannelForm | None = None, status: int = 200, **more: Any
+    request: HttpRequest, channel: Channel, *, form: ChannelForm | None = None, status: int = 200
 ) -> HttpResponse:  # fmt: skip
     initial = {name: getattr(channel, name) for name in ("events", "workflows", "only_named")}
     context = {
@@ -145,6 +162,7 @@ def _detail(
         "endpoint": occasions.address("slack-create", channel.pk) if channel.kind == ChannelKind.SLACK else "",
         "deliveries": channel.deliveries.prefetch_related("log").select_related("run", "gate").order_by("-created_at")[:SHOWN],
         "waiting": channel.deliveries.filter(state=DeliveryState.WAITING).count(),
-        **more,
+        "rests": channel.rests_until is not None and channel.rests_until > database_now(),
+        **page_news.take(request),
     }
     return render(request, "settings/channel.html", context, status=status)

@@ -52,12 +52,18 @@ class Group:
 
     @property
     def stamped_share(self) -> float:
-        return self.stamped / self.by_people if self.by_people else 0.0
+        """Of those that were approved unchanged."""
+        return self.stamped / self.count["unchanged"] if self.count["unchanged"] else 0.0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a share says something."""
+        return self.by_people >= ENOUGH
 
     @property
     def hint(self) -> str:
         """What the numbers suggest; empty where there are too few, or they suggest nothing."""
-        if self.by_people < ENOUGH:
+        if not self.is_enough:
             return ""
         if self.unchanged_share >= RAISE:
             return "Nearly all pass unchanged: ask less often. Raise the threshold of “when”, or lower the quorum."
@@ -70,7 +76,7 @@ class Group:
         found = [0] * (len(BUCKETS) + 1)
         for one in self.seconds:
             found[next((place for place, most in enumerate(BUCKETS) if one < most), len(BUCKETS))] += 1
-        names = ["< 5 s", "< 1 m", "< 5 m", "< 15 m", "< 1 h", "< 4 h", "< 1 d", "< 3 d", "longer"]
+        names = ["under 5 s", "to 1 m", "to 5 m", "to 15 m", "to 1 h", "to 4 h", "to 1 d", "to 3 d", "longer"]
         return [(name, count, count / max(found) if max(found) else 0.0) for name, count in zip(names, found, strict=True)]
 
 
@@ -100,6 +106,7 @@ class Insight:
     groups: list[Group]
     people: list[Person]
     every: Group
+    is_cut: bool  # there were more gates than are counted
 
 
 def of(user: Any, days: int) -> Insight:
@@ -120,7 +127,7 @@ def of(user: Any, days: int) -> Insight:
             if vote.by_id is not None:
                 _count_person(people.setdefault(vote.by_name, Person(vote.by_name)), gate, vote)
     busiest = sorted(people.values(), key=lambda one: -one.decisions)
-    return Insight(since, _largest(by_gate.values()), _largest(by_group.values()), busiest, every)
+    return Insight(since, _largest(by_gate.values()), _largest(by_group.values()), busiest, every, every.total >= GATES)
 
 
 def _count(group: Group, gate: Gate, votes: Sequence[Decision]) -> None:

@@ -1,15 +1,19 @@
 """A person's own settings: how they are reached, the links that were sent to them, and their chat accounts."""
 
 import uuid
+from dataclasses import asdict
 from typing import Any
+from zoneinfo import available_timezones
 
 from django import forms
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from approvals import page_news
 from approvals.models import Link, Occasion, Pace, Preference
 from approvals.notifying import trying
 from approvals.services import links, preferences
@@ -38,11 +42,11 @@ class PreferenceForm(forms.Form):
         choices=[(one.value, text) for one, text in SAID.items()], required=False, widget=forms.CheckboxSelectMultiple,
         label="Tell me when",
     )  # fmt: skip
-    all_runs = forms.BooleanField(required=False, label="Runs that others have started, too")
-    digest_at = forms.TimeField(widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"), label="Together each day at")
+    all_runs = forms.BooleanField(required=False, label="Of runs that others have started, too (operators)")
+    digest_at = forms.TimeField(widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"), label="Once a day, at")
     quiet_from = forms.TimeField(
         required=False, widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"), label="Quiet from",
-        help_text="Until they end, only what would be over by then is sent.",
+        help_text="In quiet hours only what is due before they end is sent.",
     )  # fmt: skip
     quiet_to = forms.TimeField(
         required=False, widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"), label="Quiet until"
@@ -84,6 +88,7 @@ def preference_detail(request: HttpRequest) -> HttpResponse:
     try:
         if form.is_valid():
             preferences.change(request.user, form.given())
+            messages.success(request, "Saved.")
             return redirect("preference-detail")
     except preferences.PreferenceInvalid as error:
         for name, text in error.errors.items():
@@ -92,29 +97,36 @@ def preference_detail(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_POST
 def preference_test(request: HttpRequest) -> HttpResponse:
     """Send oneself an e-mail."""
-    if not limiting.allows(limiting.TESTS, request.user.get_username()):
-        return _page(request, status=429, refused="Too many tests in this minute.")
-    return _page(request, story=trying.of_mail(request.user))
+    if request.method != "POST":
+        return redirect("preference-detail")
+    if limiting.allows(limiting.TESTS, request.user.get_username()):
+        page_news.put(request, story=asdict(trying.of_mail(request.user)))
+    else:
+        messages.error(request, "Too many tests in this minute.")
+    return redirect("preference-detail")
 
 
 @login_required
 @require_POST
 def link_revoke(request: HttpRequest, link_id: uuid.UUID) -> HttpResponse:
-    links.revoke(get_object_or_404(Link, pk=link_id, user=request.user.pk), by=request.user)
-    return redirect("preference-detail")
+    mine = Link.objects.all() if may(request.user, "administer") else Link.objects.filter(user=request.user.pk)
+    link = get_object_or_404(mine, pk=link_id)
+    links.revoke(link, by=request.user)
+    messages.success(request, f"Revoked: the link of {link.user} to “{link.gate.title}”.")
+    return redirect("preference-detail") if link.user_id == request.user.pk else redirect("gate-detail", link.gate_id)
 
 
-def _page(request: HttpRequest, *, status: int = 200, form: PreferenceForm | None = None, **more: Any) -> HttpResponse:
+def _page(request: HttpRequest, *, status: int = 200, form: PreferenceForm | None = None) -> HttpResponse:
     context = {
         "form": form or _saved(request.user),
         "links": links.live_of(request.user)[:100],
         "accounts": request.user.chat_accounts.order_by("name"),  # type: ignore[union-attr] # signed in
         "sends_mail": settings.HOLDFAST_SENDS_MAIL,
         "administers": may(request.user, "administer"),
-        **more,
+        "zones": sorted(available_timezones() - {"localtime"}),
+        **page_news.take(request),
     }
     return render(request, "settings/preferences.html", context, status=status)
 

@@ -88,7 +88,6 @@ def _audit(entry: AuditEntry) -> dict[str, Any]:
     return {
         "seq": entry.seq,
         "at": entry.at.isoformat(),
-        "address": entry.address,
         "content_hash": bytes(entry.content_hash).hex(),
         "digest": bytes(entry.digest).hex() if entry.digest else None,
     }

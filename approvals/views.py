@@ -17,7 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from approvals import inbox, pane, presence
 from approvals.consequences import then
 from approvals.edit_form import EditForm
-from approvals.models import Decision, Gate, Preference, Verdict
+from approvals.models import Decision, Gate, GateQuerySet, Preference, Verdict
 from approvals.refusals import InvalidDecision, NotConfirmed, NotYours, Refused, TooLate
 from approvals.services.deciding import bypass, decide
 from approvals.services.taking_back import take_back
@@ -227,8 +227,13 @@ def looked_for(request: HttpRequest) -> float | None:
 
 def visible(request: HttpRequest, gate_id: uuid.UUID) -> Gate:
     """Also a gate that one has just decided in somebody's place, and could not see otherwise any more."""
-    gates = Gate.objects.visible_to(request.user) | Gate.objects.filter(decisions__by=request.user.pk)
-    return get_object_or_404(gates.for_list().distinct(), pk=gate_id)
+    return get_object_or_404(seen_by(request.user, gate_id).for_list())
+
+
+def seen_by(user: Any, gate_id: uuid.UUID) -> GateQuerySet:
+    """The gate, where the user may see it, or has decided there."""
+    gates = Gate.objects.visible_to(user) | Gate.objects.filter(decisions__by=user.pk)
+    return gates.filter(pk=gate_id).distinct()
 
 
 def tab_of(request: HttpRequest) -> str:

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from demo import mailbox
+from runs.access import may
 
 NAME = re.compile(r"[0-9]{10,25}\.eml")
 
@@ -18,7 +19,8 @@ NAME = re.compile(r"[0-9]{10,25}\.eml")
 def message_list(request: HttpRequest) -> HttpResponse:
     folder = _folder()
     kept = mailbox.messages(folder) if folder.exists() else []
-    return render(request, "demo/mail.html", {"messages_kept": [(name, _head(one)) for name, one in kept]})
+    heads = [(name, mailbox.at(name), _head(one)) for name, one in kept if _may_read(request, one)]
+    return render(request, "demo/mail.html", {"messages_kept": heads, "administers": may(request.user, "administer")})
 
 
 @login_required
@@ -30,13 +32,20 @@ def message_detail(request: HttpRequest, name: str) -> HttpResponse:
         found = mailbox.read(_folder(), name)
     except OSError:
         raise Http404 from None
+    if not _may_read(request, found):
+        raise Http404
     kind = "plain" if "text" in request.GET else "html"
     part = found.get_body((kind,))
     return HttpResponse(part.get_content() if part else "", content_type=f"text/{kind}; charset=utf-8")
 
 
+def _may_read(request: HttpRequest, one: Any) -> bool:
+    """One's own; admins everybody's."""
+    return may(request.user, "administer") or str(one["to"]) == request.user.email  # type: ignore[union-attr] # signed in
+
+
 def _head(one: Any) -> dict[str, str]:
-    return {name: str(one[name]) for name in ("subject", "to", "date")}
+    return {name: str(one[name]) for name in ("subject", "to")}
 
 
 def _folder() -> Path:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import time
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -34,6 +35,11 @@ def messages(folder: Path) -> list[tuple[str, EmailMessage]]:
     """The kept messages by name, the newest first."""
     names = sorted((path.name for path in folder.glob("*.eml")), reverse=True)
     return [(name, read(folder, name)) for name in names[:100]]
+
+
+def at(name: str) -> datetime:
+    """When it came."""
+    return datetime.fromtimestamp(int(name.removesuffix(".eml")) / 1e9, UTC)
 
 
 def read(folder: Path, name: str) -> EmailMessage:

@@ -3,7 +3,7 @@
 import uuid
 from typing import Annotated, Any, Literal
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
@@ -14,6 +14,7 @@ from engine.services import forking
 from runs import reading
 from runs.models import Run
 from runs.schemas import RunDetail, Strict
+from runs.streaming import streamed
 
 router = Router(tags=["runs"])
 Mode = Literal["reuse", "execute"]
@@ -94,5 +95,4 @@ def get_fork_plan(request: HttpRequest, run_id: uuid.UUID, seq: Annotated[int, F
 def export_run(request: HttpRequest, run_id: uuid.UUID) -> Any:
     """The run's whole history as one JSON document, which ``manage.py verify_export`` proves and ``import_run`` reads."""
     run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    name = f'attachment; filename="{run.workflow}-{run.pk}.json"'
-    return StreamingHttpResponse(exporting.written(run), content_type="application/json", headers={"Content-Disposition": name})
+    return streamed(request, exporting.written(run), content_type="application/json", name=f"{run.workflow}-{run.pk}.json")

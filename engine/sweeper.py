@@ -16,7 +16,7 @@ import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
 from approvals.models import Delivery, Gate, GateQuerySet
-from approvals.services import clock
+from approvals.services import clock, keeping
 from checkpoints import pruning
 from engine.claim import DUE, UNDO_DUE
 from engine.lease import HELD_KEYS
@@ -199,6 +199,7 @@ class Sweeper:
         candidates = deadlines.expired().exclude(pk__in=self.failed_runs.ids()).order_by("updated_at")
         self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_expired, self.failed_runs)
         self._each(stuck.candidates(BATCH), stuck.note, self.failed_runs)
+        keeping.forget_messages()
         self._each(pruning.due(pruning.BATCH), pruning.prune_run, self.failed_runs, key=lambda run: run.pk)
 
     def cut_stuck_workers(self) -> None:

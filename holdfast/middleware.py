@@ -33,7 +33,7 @@ def door(get_response: Handler) -> Handler:
     """Whoever acts is marked with the door that they came through; ``REMOTE_ADDR`` is what uvicorn has from a trusted proxy."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        if request.method not in ("GET", "HEAD", "OPTIONS") and request.user.is_authenticated:
+        if request.user.is_authenticated:
             channel = doors.API if request.path.startswith("/api/") else doors.PAGE
             doors.came(request.user, channel, doors.address_of(request))
         return get_response(request)

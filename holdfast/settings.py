@@ -182,6 +182,8 @@ BROKER_URL = os.environ.get("BROKER_URL") or os.environ.get("REDIS_URL") or HOLD
 
 HOLDFAST_URL = (os.environ.get("HOLDFAST_URL") or f"http://127.0.0.1:{HOLDFAST_PORT}").rstrip("/")  # as people reach it
 HOLDFAST_LINK_DAYS = _number("HOLDFAST_LINK_DAYS", 7)  # for which a link in a message opens its gate
+if HOLDFAST_LINK_DAYS < 1:
+    sys.exit("HOLDFAST_LINK_DAYS is 0; at least 1 was expected.")
 HOLDFAST_OUTBOUND_ALLOW = _networks("HOLDFAST_OUTBOUND_ALLOW")  # private networks that messages may be sent to
 _SMTP = urlsplit(os.environ.get("HOLDFAST_SMTP_URL", ""))
 HOLDFAST_SENDS_MAIL = bool(_SMTP.hostname)

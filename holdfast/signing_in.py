@@ -1,14 +1,19 @@
 """Signing in and out: each is an act of the audit, and guessing is slowed down."""
 
+import unicodedata
 from typing import Any
 
 from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.models import User
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse_lazy
 
 from runs import doors, limiting
 from runs.models import Act
 from runs.services import audit
+
+UNKNOWN = "nobody’s name"
 
 
 class SignIn(LoginView):
@@ -16,7 +21,8 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
     def post(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
-        if limiting.is_spent(limiting.SIGN_INS, *_who(request)):
+        address, name = _who(request)
+        if limiting.is_spent(limiting.SIGN_INS, address, name) or limiting.is_spent(limiting.SIGN_INS_FROM, address):
             return self.render_to_response(self.get_context_data(too_many=True), status=429)
         return super().post(request, *args, **options)
 
@@ -29,15 +35,27 @@ class SignIn(LoginView):
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         address, name = _who(self.request)
         limiting.allows(limiting.SIGN_INS, address, name)
-        stranger = doors.Stranger(name)
+        limiting.allows(limiting.SIGN_INS_FROM, address)
+        known = User.objects.filter(username__iexact=name).values_list("username", flat=True).first()
+        stranger = doors.Stranger(known or UNKNOWN)  # what was typed may have been a password
         doors.came(stranger, doors.PAGE, address)
-        audit.record(stranger, Act.SIGN_IN_REFUSED, subject=name)
+        audit.record(stranger, Act.SIGN_IN_REFUSED, subject=known or UNKNOWN)
         return super().form_invalid(form)
+
+
+class PasswordChange(PasswordChangeView):
+    template_name = "password_change.html"
+    success_url = reverse_lazy("preference-detail")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        audit.record(self.request.user, Act.PASSWORD_CHANGED)
+        return super().form_valid(form)
 
 
 def _who(request: HttpRequest) -> tuple[str, str]:
     """From where, and under which name."""
-    return doors.address_of(request), request.POST.get("username", "")[:150].replace("\0", "")
+    name = unicodedata.normalize("NFKC", request.POST.get("username", "")).replace("\0", "").strip()
+    return doors.address_of(request), name[:150].casefold()
 
 
 class SignOut(LogoutView):

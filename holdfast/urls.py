@@ -15,7 +15,10 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
     path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
     path("sign-out/", signing_in.SignOut.as_view(), name="sign-out"),
-    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),  # one door
+    # one door each: Django's own pages for these would leave no act
+    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
+    path("admin/logout/", signing_in.SignOut.as_view()),
+    path("admin/password_change/", signing_in.PasswordChange.as_view(), name="password-change"),
     path("", include("engine.urls")),
     path("runs/", include("runs.urls")),
     path("audit/", audit_views.audit_list, name="audit-list"),
@@ -23,6 +26,7 @@ urlpatterns = [
     *([path("demo/", include("demo.urls"))] if settings.HOLDFAST_DEMO else []),
     path("gates/", include("approvals.urls")),
     path("", include("approvals.reach_urls")),
+    path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
     path("design/", views.design, name="design"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),

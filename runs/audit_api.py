@@ -11,6 +11,7 @@ from runs.api import Limit, Seq
 from runs.models import Act, AuditEntry
 from runs.schemas import Audit
 from runs.services import audit
+from runs.streaming import streamed
 
 router = Router(tags=["audit"])
 
@@ -44,6 +45,5 @@ def exported(request: HttpRequest, query: auditing.AuditQuery, form: str) -> Str
     with transaction.atomic():
         given = query.model_dump(mode="json", exclude_none=True)
         audit.record(request.user, Act.EXPORTED, subject=f"the audit as {form}", changed=given)
-    name = f'attachment; filename="holdfast-audit.{form}"'
     lines = auditing.written(entries, form)
-    return StreamingHttpResponse(lines, content_type=auditing.FORMATS[form], headers={"Content-Disposition": name})
+    return streamed(request, lines, content_type=auditing.FORMATS[form], name=f"holdfast-audit.{form}")

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from pydantic import ValidationError
@@ -15,7 +16,13 @@ from runs.filters import FilterInvalid
 from runs.models import Act, AuditEntry
 from runs.views import whole_number
 
-CHANNELS = (doors.PAGE, doors.API, doors.LINK, doors.SLACK, doors.COMMAND)
+EXPECTED = {
+    "run": "the id of a run was expected",
+    "gate": "the id of a gate was expected",
+    "since": "a date and a time were expected",
+    "until": "a date and a time were expected",
+    "act": "one of the list was expected",
+}
 
 
 @login_required
@@ -29,7 +36,7 @@ def audit_list(request: HttpRequest) -> HttpResponseBase:
     except (ValidationError, FilterInvalid) as error:
         refused, status, wanted = _words(error), 422, auditing.AuditQuery()
         entries = AuditEntry.objects.none()
-    form = request.GET.get("format", "")
+    form = request.POST.get("format", "")
     if form in auditing.FORMATS and not refused:
         return exported(request, wanted, form)
     items, before = auditing.page(entries, before=whole_number(request.GET.get("before", "")))
@@ -38,8 +45,10 @@ def audit_list(request: HttpRequest) -> HttpResponseBase:
         "wanted": given,
         "here": urlencode(given),
         "before": before,
+        "newer": "before" in request.GET,
+        "actors": User.objects.order_by("username").values_list("username", flat=True)[:500],
         "acts": [(act.value, act.label.lower()) for act in Act],
-        "channels": CHANNELS,
+        "channels": doors.CHANNELS,
         "administers": may(request.user, "administer"),
         "refused": refused,
     }
@@ -53,5 +62,7 @@ def _with_zone(given: dict[str, str]) -> dict[str, Any]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {EXPECTED.get(str(one['loc'][0]), one['msg'])}" for one in error.errors()
+        )
     return str(error)

@@ -67,6 +67,9 @@ WORDS = {
     Act.WORKFLOW_HELD: "held the workflow",
     Act.WORKFLOW_RELEASED: "released the workflow",
     Act.POLICY_CHANGED: "changed the policy",
+    Act.PREFERENCE_CHANGED: "changed how they are reached",
+    Act.PASSWORD_CHANGED: "changed their password",
+    Act.MAINTAINED: "ran",
     Act.ABSENCE_SET: "set an absence of",
     Act.ABSENCE_ENDED: "ended an absence of",
     Act.CHANNEL_CHANGED: "changed the channel",
@@ -85,7 +88,16 @@ def in_words(entry: AuditEntry, facts: dict[str, Any]) -> str:
     verdict = (facts.get("changed") or {}).get("verdict")
     if entry.act == Act.DECIDED and isinstance(verdict, str):
         return VERDICTS.get(verdict, verdict)
+    if entry.act == Act.CHANNEL_CHANGED:
+        return _of_a_channel(facts.get("changed") or {})
     return WORDS.get(Act(entry.act), entry.get_act_display().lower())
+
+
+def _of_a_channel(changed: dict[str, Any]) -> str:
+    if "switched" in changed:
+        return f"switched {changed['switched']} the channel"
+    done = {"made": "made the channel", "deleted": "deleted the channel", "secret": "replaced the secret of the channel"}
+    return next((words for name, words in done.items() if name in changed), "changed the channel")
 
 
 def page(

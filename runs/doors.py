@@ -3,15 +3,20 @@
 The edge (a view, the API's token, a command) marks the person it hands on to a service; services pass the person, and no more.
 """
 
+import getpass
+import os
 from dataclasses import dataclass
 from typing import Any
 
-PAGE, API, LINK, SLACK, COMMAND = "page", "api", "link", "slack", "command"
+PAGE, API, LINK, BEARER, SLACK, COMMAND = CHANNELS = "page", "api", "link", "bearer", "slack", "command"
 
 
 @dataclass(frozen=True)
 class Door:
-    """``channel``: page, api, link, slack or command. ``address``: the network address that the request came from, or empty."""
+    """``channel``: page, api, link, bearer (a link whose policy asks for no sign-in), slack or command.
+
+    ``address``: the network address that the request came from, or empty.
+    """
 
     channel: str
     address: str = ""
@@ -27,6 +32,14 @@ class Stranger:
 
     def get_username(self) -> str:
         return self.name
+
+
+def host_user() -> Stranger:
+    """Whoever runs a command on the host; in a container the user may have no name."""
+    try:
+        return Stranger(getpass.getuser())
+    except (KeyError, OSError):
+        return Stranger(f"uid {os.getuid()}")
 
 
 def address_of(request: Any) -> str:

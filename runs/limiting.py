@@ -9,6 +9,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 from redis import RedisError
 
+SIGN_INS_FROM = RateLimitItemPerMinute(60, namespace="sign-in-from")  # that failed, from one address
 SIGN_INS = RateLimitItemPerMinute(10, namespace="sign-in")  # that failed, of one name from one address
 LINKS = RateLimitItemPerMinute(120, namespace="link")  # of one link from one address: scanners may look often
 ANSWERS = RateLimitItemPerMinute(10, namespace="answer")  # by one link

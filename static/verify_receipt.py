@@ -39,7 +39,7 @@ def flaws(receipt: dict[str, Any], key: str | None, audit: str | None) -> Iterat
         public.verify(base64.b64decode(receipt["signature"]), canonical(receipt))
     except (InvalidSignature, ValueError, KeyError):
         yield "its content is not what was signed"
-    if audit:
+    if audit and receipt["audit"] is not None:
         wanted, found = receipt["audit"], None
         for line in Path(audit).read_text(encoding="utf-8").splitlines():
             act = json.loads(line)
@@ -54,7 +54,11 @@ def main() -> int:
     parser.add_argument("--key", help="the public key, base64")
     parser.add_argument("--audit", help="an exported audit, JSON lines")
     given = parser.parse_args()
-    receipt = json.loads(Path(given.receipt).read_text(encoding="utf-8"))
+    try:
+        receipt = json.loads(Path(given.receipt).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"NOT PROVEN: {given.receipt} cannot be read: {error}")
+        return 1
     found = list(flaws(receipt, given.key, given.audit))
     for flaw in found:
         print(f"NOT PROVEN: {flaw}")
@@ -67,6 +71,13 @@ def main() -> int:
         print(
             f"{effect['step']}: "
             + (f"happened at {effect['at']}, seq {effect['seq']}" if effect["happened"] else "not happened yet")
+        )
+    if given.audit:
+        act = receipt["audit"]
+        print(
+            f"Found in the audit, seq {act['seq']}."
+            if act
+            else "The policy decided: that is no act of a person, and in no audit."
         )
     if not given.key:
         print("The key was taken from the receipt itself: give --key to know that it is your Holdfast's.")

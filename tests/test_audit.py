@@ -2,6 +2,8 @@
 
 import io
 import json
+from datetime import time
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
@@ -108,11 +110,33 @@ def test_guessing_a_password_is_slowed_down_for_that_name_from_that_address(peop
     people.bob.set_password("a good password")
     people.bob.save()
     client = Client(REMOTE_ADDR="10.77.0.1")
-    codes = [client.post("/sign-in/", {"username": "bob", "password": "wrong"}).status_code for _ in range(11)]
+    spelled = ["bob", " bob", "bob ", "\u2002bob", "BOB"]
+    codes = [client.post("/sign-in/", {"username": spelled[n % 5], "password": "wrong"}).status_code for n in range(11)]
     assert codes == [200] * 10 + [429]
     assert client.post("/sign-in/", {"username": "bob", "password": "a good password"}).status_code == 429
     elsewhere = Client(REMOTE_ADDR="10.77.0.2")
     assert elsewhere.post("/sign-in/", {"username": "bob", "password": "a good password"}).status_code == 302
+
+
+def test_what_was_typed_as_a_name_is_not_kept_where_it_is_nobodys(people, client):
+    client.post("/sign-in/", {"username": "my secret password", "password": "x"})
+    entry = AuditEntry.objects.get()
+    assert entry.actor == entry.subject == "nobody’s name"
+
+
+def test_preferences_and_passwords_are_acts_and_admins_pages_have_one_door(people, client):
+    from approvals.models import Preference
+    from approvals.services import preferences
+
+    preferences.change(people.bob, {**Preference(user=people.bob).as_json(), "email": "off", "digest_at": time(8)})
+    people.bob.set_password("a good password")
+    people.bob.save()
+    client.force_login(people.bob)
+    new = {"old_password": "a good password", "new_password1": "another good one", "new_password2": "another good one"}
+    assert client.post("/admin/password_change/", new).status_code == 302
+    client.post("/admin/logout/")
+    assert client.get("/admin/login/").status_code == 302
+    assert acts() == [("bob", Act.PREFERENCE_CHANGED), ("bob", Act.PASSWORD_CHANGED), ("bob", Act.SIGNED_OUT)]
 
 
 def test_a_new_member_of_an_approving_group_is_an_act(people, client):
@@ -205,6 +229,17 @@ def test_what_was_forced_past_the_triggers_is_named(make_run, statement, says):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("statement", ["DELETE FROM runs_audithead", "UPDATE runs_audithead SET seq = 0",
+                                       "UPDATE runs_audithead SET id = 2"])  # fmt: skip
+def test_the_end_of_the_chain_is_guarded_and_missed(make_run, statement):
+    make_run()
+    with pytest.raises(DatabaseError, match="only goes on"), transaction.atomic():
+        connection.cursor().execute(statement)
+    by_force("DELETE FROM runs_audithead")
+    assert "the row that names the last act is gone" in verified()[0]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_sound_audit_prints_its_end(make_run):
     make_run()
     out = io.StringIO()
@@ -274,9 +309,16 @@ def test_the_page_escapes_narrows_and_says_what_is_wrong(three_acts, people, cli
 @pytest.mark.parametrize("address", ["/audit/", "/api/audit/export"])
 def test_it_is_exported_and_that_is_an_act_too(three_acts, people, client, address):
     client.force_login(people.carol)
-    lines = client.get(address, {"format": "jsonl", "actor": "alice"})
+
+    def taken(form, **query):
+        if address == "/audit/":
+            return client.post(f"{address}?{urlencode(query)}", {"format": form})
+        return client.get(address, {"format": form, **query})
+
+    lines = taken("jsonl", actor="alice")
     rows = [json.loads(line) for line in b"".join(lines.streaming_content).splitlines()]
-    assert [row["act"] for row in rows] == ["started", "held"] and rows[0]["changed"]["input"] == {}
-    table = b"".join(client.get(address, {"format": "csv"}).streaming_content).decode()
+    assert [row["act"] for row in rows] == ["started", "held"] and len(rows[0]["changed"]["input_sha256"]) == 64
+    table = b"".join(taken("csv").streaming_content).decode()
     assert table.startswith("seq,at,actor,act,") and ",'=SUM(1)," in table  # no formula
     assert acts(act=Act.EXPORTED) == [("carol", Act.EXPORTED)] * 2
+    assert "command" not in AuditEntry.objects.filter(act=Act.EXPORTED).values_list("channel", flat=True)

@@ -67,9 +67,12 @@ def test_two_taps_open_the_confirmation_and_confirm_it(sent, people, client):
 def test_it_can_be_undone_for_a_moment(sent, people, client):
     gate, address = sent
     client.force_login(people.bob)
-    post(client, address, verdict="approve")
-    client.post(f"{address}undo/", {"decision": Decision.objects.get().pk})
+    done = client.get(post(client, address, verdict="approve").url).content.decode()
+    made = re.search(r'name="made" value="([^"]+)"', done)
+    assert made
+    client.post(f"{address}undo/", {"made": made[1]})
     gate.refresh_from_db()
+    assert AuditEntry.objects.get(act=Act.TOOK_BACK).channel == "link"
     assert gate.is_open and "What is asked" in client.get(address).content.decode()
 
 
@@ -123,7 +126,10 @@ def test_a_link_of_a_gate_that_somebody_closed_says_who_how_and_when(sent, peopl
         page = visitor.get(f"{address}?verdict=approve").content.decode()
         assert "erin rejected" in page.lower() and "UTC" in page
         assert "never" not in page and "400" not in page  # what was asked is for whoever may see it
-        assert visitor.post(f"{address}decisions/", {"verdict": "approve"}).status_code in (200, 409)
+        late = visitor.post(f"{address}decisions/", {"verdict": "approve", "comment": "my own words"})
+        assert late.status_code == 409 and "came too late" in late.content.decode() and "my own words" in late.content.decode()
+        for done in ("1", "2", str(Decision.objects.get().pk), links.MADE.sign("999")):
+            assert "400" not in visitor.get(f"{address}?done={done}").content.decode()
     assert Decision.objects.count() == 1
 
 
@@ -166,8 +172,7 @@ def test_a_link_can_be_revoked_by_its_owner_alone_or_an_admin(sent, people, clie
     client.post(f"/settings/links/{link.pk}/revoke/")
     assert client.get(address).status_code == 410
     assert AuditEntry.objects.get(act=Act.LINK_REVOKED).actor == "bob"
-    fresh = links.issue(Gate.objects.get(pk=gate.pk), people.bob)
-    assert fresh.pk != link.pk and client.get(f"/links/{links.token_of(fresh)}/").status_code == 200
+    assert links.issue(Gate.objects.get(pk=gate.pk), people.bob) is None  # revoked for this gate
 
 
 def test_a_person_who_may_sign_in_no_more_has_no_link(sent, people, client):
@@ -177,9 +182,19 @@ def test_a_person_who_may_sign_in_no_more_has_no_link(sent, people, client):
     assert client.get(address).status_code == 410
 
 
-def test_who_has_lost_the_right_cannot_use_it_by_link(sent, people, client):
+def test_who_may_not_see_the_gate_any_more_does_not_by_link(sent, people, client):
     gate, address = sent
     people.bob.groups.clear()
+    client.force_login(people.bob)
+    page = client.get(f"{address}?verdict=approve")
+    assert page.status_code == 403 and "400" not in page.content.decode()
+    seen = {"verdict": "approve", "version": 1, "proposal_hash": gate.proposal_hash}
+    assert client.post(f"{address}decisions/", seen).status_code == 403 and not Decision.objects.exists()
+
+
+def test_who_has_lost_the_right_cannot_use_it_by_link(sent, people, client):
+    gate, address = sent
+    people.bob.groups.remove(people.bob.groups.get(name="finance"))
     client.force_login(people.bob)
     page = client.get(f"{address}?verdict=approve").content.decode()
     assert "you are not one of them" in page and "<button" not in page.split("<main")[1]
@@ -237,7 +252,26 @@ def test_a_bearer_decides_as_the_addressee_with_their_own_address_in_the_audit(a
     assert page.status_code == 200 and "You decide here as" in page.content.decode()
     assert post(client, address, verdict="approve").status_code == 302
     entry = AuditEntry.objects.get(act=Act.DECIDED)
-    assert (entry.actor, entry.channel, entry.address) == ("bob", "link", "10.5.5.5")
+    assert (entry.actor, entry.channel, entry.address) == ("bob", "bearer", "10.5.5.5")
+
+
+def test_a_bearer_sees_and_takes_back_only_what_they_did_themselves(make_run, worker, people, deliver, answer, ask):
+    gate, address = bearer_gate(ask, people, deliver, veto=2)
+    vote = answer(gate, "bob", "reject", comment="by api")
+    stranger = Client()
+    refused = stranger.post(f"{address}undo/", {"decision": vote.pk, "made": str(vote.pk)})
+    assert (
+        refused.status_code == 302 and "sign-in" in refused["Location"]
+    )  # bob's right is used up: nothing to be had by the link
+    assert stranger.post(f"{address}undo/", {"made": links.made_by(vote)}).status_code in (302, 409)
+    vote.refresh_from_db()
+    assert vote.voided_at is None
+
+
+def test_a_bearer_whose_addressee_has_lost_the_right_sees_nothing(ask, people, deliver):
+    gate, address = bearer_gate(ask, people, deliver)
+    Gate.objects.filter(pk=gate.pk).update(approver_users=["erin"])
+    assert Client().get(address).status_code == 302
 
 
 def test_a_bearers_get_decides_nothing_either(ask, people, deliver):
@@ -262,6 +296,7 @@ def test_answers_by_one_link_are_limited(ask, people, deliver):
     _, address = bearer_gate(ask, people, deliver)
     codes = [Client().post(f"{address}decisions/", {"verdict": "approve", "version": 99}).status_code for _ in range(12)]
     assert codes[:10] == [409] * 10 and codes[10:] == [429] * 2
+    assert Client(REMOTE_ADDR="10.1.1.1").post(f"{address}decisions/", {"verdict": "approve", "version": 99}).status_code == 409
 
 
 def test_the_pages_of_a_link_are_not_kept_and_tell_no_other_site(sent, people, client):

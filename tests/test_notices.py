@@ -73,7 +73,7 @@ def test_each_occasion_of_a_gates_life_is_told_once_to_whom_it_concerns(ask, peo
     from workflows import Policy, escalate
 
     for user in (people.bob, people.erin, people.alice):
-        prefer(user, events=[str(one) for one in Occasion])
+        prefer(user, events=[str(one) for one in Occasion.real()])
     gate = ask(Policy(approvers=["user:bob"], timeout="2h", remind=["1h"], on_timeout=escalate(["user:erin"], timeout="1h")))
     seen = []
 
@@ -213,7 +213,7 @@ def test_a_digest_is_one_message_of_all_that_still_matters(make_run, worker, peo
     answer(gates[0], "erin", "reject", comment="no")
     at_clock(17, 1)
     deliver()
-    assert [message.subject for message in mail.outbox] == ["2 things from Holdfast"]
+    assert [message.subject for message in mail.outbox] == ["2 decisions wait for you"]
     assert [state for name, what, state in told(Occasion.OPENED) if name == "bob"].count("overtaken") == 1
     deliver()
     assert len(mail.outbox) == 1
@@ -224,6 +224,7 @@ def test_a_digest_is_one_message_of_all_that_still_matters(make_run, worker, peo
     ({"events": ["gate.flew"]}, "events"),
     ({"zone": "Mars/Base"}, "zone"),
     ({"zone": "../../etc/passwd"}, "zone"),
+    ({"zone": "localtime"}, "zone"),
     ({"quiet_from": time(1)}, "quiet_to"),
     ({"by_workflow": {"t-line": "often"}}, "by_workflow"),
 ])  # fmt: skip
@@ -367,3 +368,105 @@ def test_the_body_of_a_message_is_small(make_gate, people):
     gate = make_gate()
     told_of = of(gate.run_id, gate.seq)
     assert told_of is not None and len(codec.dumps(body(told_of))) < 20_000
+
+
+def test_one_person_with_a_broken_preference_does_not_keep_others_from_hearing(make_gate, people, deliver):
+    Preference.objects.create(user=people.bob, zone="Nowhere/Gone", quiet_from=time(0), quiet_to=time(23, 59))
+    make_gate()
+    deliver()
+    assert "erin" in names(Occasion.OPENED) and Notice.objects.count() == 0
+
+
+def test_an_address_that_is_refused_holds_up_nobody_else(make_gate, people, deliver, monkeypatch):
+    import smtplib
+
+    from django.core.mail import EmailMultiAlternatives
+
+    real = EmailMultiAlternatives.send
+
+    def send(self, *args, **options):
+        if self.to == ["bob@example.com"]:
+            raise smtplib.SMTPRecipientsRefused({"bob@example.com": (550, b"no such user")})
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(EmailMultiAlternatives, "send", send)
+    make_gate()
+    deliver()
+    assert [message.to for message in mail.outbox] == [["erin@example.com"]]
+    assert Delivery.objects.get(user=people.bob).state == DeliveryState.FAILED  # for good
+
+
+def test_who_may_not_sign_in_or_see_it_any_more_is_told_nothing(make_gate, people, deliver):
+    gate = make_gate()
+    at_gates.comment(gate.pk, by=people.erin, text="@bob and @dave, look")
+    handing_on.hand_on()
+    handing_on.hand_on()
+    people.bob.is_active = False
+    people.bob.save()
+    people.dave.groups.clear()
+    deliver()
+    assert "bob@example.com" not in [to for message in mail.outbox for to in message.to]
+    assert set(Delivery.objects.filter(occasion=Occasion.MENTIONED).values_list("state", flat=True)) == {"overtaken"}
+
+
+def test_without_a_mail_server_no_mail_is_queued(make_gate, deliver, settings):
+    settings.HOLDFAST_SENDS_MAIL = False
+    make_gate()
+    deliver()
+    assert Delivery.objects.count() == 0
+
+
+def test_a_decision_that_is_taken_back_in_time_is_told_to_nobody(make_gate, people, answer, deliver, at):
+    from approvals.services.taking_back import take_back
+
+    prefer(people.alice, events=[str(Occasion.DECIDED)])
+    gate = make_gate()
+    deliver()
+    before = len(mail.outbox)
+    vote = answer(gate, "bob", "approve", channel="page")
+    deliver()
+    take_back(gate.pk, vote.pk, by=people.bob)
+    at("10 seconds")
+    deliver()
+    assert len(mail.outbox) == before and Notice.objects.count() == 0
+    answer(gate, "bob", "approve", channel="page")
+    deliver()
+    assert names(Occasion.DECIDED) == []
+    at("20 seconds")
+    deliver()
+    assert names(Occasion.DECIDED) == ["alice"]
+
+
+def test_what_comes_first_in_a_run_is_handed_on_first(make_gate, answer, people):
+    prefer(people.erin, events=[str(Occasion.OPENED), str(Occasion.DECIDED)])
+    answer(make_gate(), "bob", "approve")
+    first, second = Notice.objects.order_by("seq")
+    assert not handing_on._hand_on(second.pk) and handing_on._hand_on(first.pk) and handing_on._hand_on(second.pk)
+    assert names(Occasion.DECIDED) == ["erin"]
+
+
+def test_quiet_hours_end_the_second_time_that_the_clock_shows_it(people):
+    from datetime import UTC, datetime
+
+    from approvals.notifying import schedule
+
+    preference = prefer(people.bob, zone="europe/berlin", quiet_from=time(22), quiet_to=time(2, 30))
+    assert preference.zone == "Europe/Berlin"
+    second = datetime(2026, 10, 25, 1, 15, tzinfo=UTC)  # 02:15, after the clocks went back
+    assert schedule.after_quiet(preference, second) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+
+
+def test_a_failure_says_what_was_done_outside_before(make_run, worker, people, deliver, answer):
+    run = make_run("t-effect")
+    drive(worker, run)
+    assert occasions._done(Run.objects.get(pk=run.pk)) == ["act"]
+
+
+def test_old_messages_are_forgotten(make_gate, deliver, at):
+    from approvals.services import keeping
+
+    make_gate()
+    deliver()
+    assert keeping.forget_messages() == 0
+    at("91 days")
+    assert keeping.forget_messages() >= 2 and Delivery.objects.count() == 0

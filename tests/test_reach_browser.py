@@ -1,4 +1,4 @@
-"""The whole way on a running Holdfast: a message by SMTP, whose link approves in two taps on a phone; and it is in the audit."""
+"""The whole way on a running Holdfast: a message by SMTP, its link approves in two taps on a phone; and the audit has it."""
 
 import re
 import time

@@ -113,7 +113,7 @@ def test_an_effect_that_has_not_happened_is_said_to_have_not(make_gate, answer):
     assert receipts.of(rejected)["effects"] == []
 
 
-def test_a_decision_of_the_policy_has_one_too(make_gate, at):
+def test_a_decision_of_the_policy_has_one_too(make_gate, at, tmp_path):
     from approvals.services import clock
 
     gate = make_gate()
@@ -121,3 +121,6 @@ def test_a_decision_of_the_policy_has_one_too(make_gate, at):
     clock.expire(gate.pk)
     found = receipts.of(Decision.objects.select_related("gate__run", "holder").get(gate=gate))
     assert found["decision"]["by"] == "policy" and found["audit"] is None
+    (tmp_path / "audit.jsonl").write_text("")
+    done = proven(tmp_path, found, "--audit", str(tmp_path / "audit.jsonl"))
+    assert done.returncode == 0 and "The policy decided" in done.stdout

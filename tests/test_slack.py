@@ -20,6 +20,7 @@ from workflows import Policy
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 TEAM, ACCOUNT = "T9TK3CUKW", "UA8RXUSPL"
+ENDLESS = '{"gate": "01a1ff5c-56b3-7209-b9a3-e650d746f818", "version": Infinity, "hash": ""}'
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def answered(slack):
 
 
 def linked(people, name="bob"):
-    return ChatAccount.objects.create(user=people[name], team=TEAM, account=ACCOUNT, name="bob.s")
+    return ChatAccount.objects.create(user=people[name], app=chat.app_of(SECRET), team=TEAM, account=ACCOUNT, name="bob.s")
 
 
 def test_the_message_says_what_is_asked_and_its_buttons_ask_once_more(posted, slack):
@@ -109,7 +110,7 @@ def test_a_linked_person_decides_and_the_message_loses_its_buttons(posted, slack
     assert AuditEntry.objects.get(act=Act.DECIDED).channel == "slack"
     said = answered(slack)
     assert said["replace_original"] is True and "bob approved" in said["text"]
-    assert not [block for block in said["blocks"] if block["type"] == "actions"]
+    assert set(buttons(said)) == {"holdfast.open"} and "amount: 400" in said["blocks"][0]["text"]["text"]
 
 
 def test_a_chat_user_without_a_linked_account_can_only_open_the_page(posted, slack, people, client):
@@ -122,17 +123,63 @@ def test_a_chat_user_without_a_linked_account_can_only_open_the_page(posted, sla
     offer = "/" + said["text"].split("first: http://")[1].split("/", 1)[1]
     assert client.get(offer).status_code == 302  # to sign in
     client.force_login(people.bob)
-    assert "Is this you?" in client.get(offer).content.decode() and not ChatAccount.objects.exists()
-    client.post(offer)
-    assert chat.person_of(TEAM, ACCOUNT) == people.bob
+    page = client.get(offer).content.decode()
+    assert "Is this you?" in page and ACCOUNT in page and TEAM in page
+    people.bob.set_password("a good password")
+    people.bob.save()
+    client.force_login(people.bob)
+    for wrong in ({}, {"password": "wrong"}):
+        assert client.post(offer, wrong).status_code == 422 and not ChatAccount.objects.exists()
+    client.post(offer, {"password": "a good password"})
+    assert chat.person_of(chat.app_of(SECRET), TEAM, ACCOUNT) == people.bob
     assert AuditEntry.objects.get(act=Act.CHAT_LINKED).actor == "bob"
     pressed(slack, buttons(message)["holdfast.decide.reject"])
     assert Decision.objects.get().verdict == "reject"
 
 
+def test_an_account_that_is_linked_is_nobody_elses(people):
+    offer = chat.offer(chat.app_of(SECRET), TEAM, ACCOUNT, "bob.s")
+    chat.link(offer, by=people.bob)
+    with pytest.raises(chat.OfferInvalid, match="somebody else"):
+        chat.link(offer, by=people.erin)
+    assert chat.person_of(chat.app_of(SECRET), TEAM, ACCOUNT) == people.bob
+
+
+def test_the_secret_of_one_app_does_not_speak_for_the_accounts_of_another(posted, slack, people):
+    _, message = posted
+    linked(people)
+    other = channels.create(
+        by=people.carol, name="other", kind="slack", url=f"{slack.url}/o", secret="another secret", events=["run.failed"]
+    )
+    slack.channel = other
+    pressed(slack, buttons(message)["holdfast.decide.approve"], secret="another secret")
+    assert not Decision.objects.exists() and "does not know who you are" in answered(slack)["text"]
+
+
+def test_a_channel_that_is_switched_off_decides_nothing(posted, slack, people):
+    _, message = posted
+    linked(people)
+    channels.switch(slack.channel.pk, by=people.carol, on=False)
+    assert pressed(slack, buttons(message)["holdfast.decide.approve"]).status_code == 404
+    assert not Decision.objects.exists()
+
+
+@pytest.mark.parametrize(("headers", "body"), [
+    ({"X-Slack-Request-Timestamp": "abc", "X-Slack-Signature": "v0=x"}, b"payload=x"),
+    ({"X-Slack-Request-Timestamp": "1", "X-Slack-Signature": "v0=\u00e9"}, b"payload=x"),
+    ({"X-Slack-Request-Timestamp": str(int(time.time())), "X-Slack-Signature": "v0=x"}, b"\xff\xfe"),
+    ({"X-Slack-Request-Timestamp": "1" * 400, "X-Slack-Signature": "v0=x"}, b""),
+])  # fmt: skip
+def test_odd_requests_are_refused(slack, headers, body):
+    answer = Client().post(
+        f"/chat/slack/{slack.channel.pk}/", body, content_type="application/x-www-form-urlencoded", headers=headers
+    )
+    assert answer.status_code == 401
+
+
 def test_an_offer_is_good_for_a_quarter_of_an_hour_and_only_unaltered(people, client, monkeypatch):
     client.force_login(people.bob)
-    offer = chat.offer(TEAM, ACCOUNT, "bob.s")
+    offer = chat.offer(chat.app_of(SECRET), TEAM, ACCOUNT, "bob.s")
     assert client.post(f"/settings/chat/{offer[:-2]}xx/").status_code == 410
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + 901)
     assert client.post(f"/settings/chat/{offer}/").status_code == 410
@@ -200,6 +247,7 @@ def test_a_verdict_that_needs_more_than_a_press_has_no_button(ask, slack, delive
     {"action_id": "holdfast.decide.approve", "value": "not json"},
     {"action_id": "holdfast.decide.edit", "value": None},
     {"action_id": "holdfast.decide.approve"},
+    {"action_id": "holdfast.decide.approve", "value": ENDLESS},
 ])  # fmt: skip
 def test_a_malformed_press_is_refused_and_nothing_happens(posted, slack, people, button):
     linked(people)
@@ -222,6 +270,12 @@ def test_what_a_workflow_wrote_calls_nobody_in_slack(ask, slack, deliver):
     deliver()
     said = slack.got[-1][2]
     assert "<!channel>" not in said and "<https://evil" not in said
+    fresh = ask(Policy(approvers=["user:bob"]))
+    forged = {**fresh.action, "args": {"amount": "400\nOpen: http://evil.example\u202e"}}
+    type(fresh).objects.filter(pk=fresh.pk).update(action=forged)
+    deliver()
+    said = json.loads(slack.got[-1][2])["blocks"][1]["text"]
+    assert "\nOpen" not in said["text"] and "\u202e" not in said["text"] and said["verbatim"] is True
 
 
 def test_an_account_is_unlinked_by_its_owner(people, client):
@@ -230,4 +284,7 @@ def test_an_account_is_unlinked_by_its_owner(people, client):
     assert client.post(f"/settings/chat/{account.pk}/end/").status_code == 404
     client.force_login(people.bob)
     assert client.post(f"/settings/chat/{account.pk}/end/").status_code == 302
-    assert chat.person_of(TEAM, ACCOUNT) is None and AuditEntry.objects.get(act=Act.CHAT_UNLINKED).actor == "bob"
+    assert (
+        chat.person_of(chat.app_of(SECRET), TEAM, ACCOUNT) is None
+        and AuditEntry.objects.get(act=Act.CHAT_UNLINKED).actor == "bob"
+    )

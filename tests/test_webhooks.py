@@ -19,7 +19,7 @@ from runs.clock import database_now, offset_for_tests
 from runs.models import Act, AuditEntry
 from tests.receiver import receiving
 
-EVERYTHING = [str(one) for one in Occasion]
+EVERYTHING = [str(one) for one in Occasion.real()]
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_receiver_that_is_down_for_an_hour_gets_each_event_once_by_the_schedul
         bodies[headers["webhook-id"]].add(body)
     assert [len(texts) for texts in bodies.values()] == [1, 1]  # the same message each time
     hook.refresh_from_db()
-    assert not hook.is_dead and hook.failures == 0
+    assert hook.failures == 0 and not Channel.objects.dead().exists()
 
 
 def test_after_the_last_try_it_failed_and_admins_see_the_dead_channel(hook, receiver, make_gate, deliver, people, client):
@@ -138,9 +138,9 @@ def test_after_the_last_try_it_failed_and_admins_see_the_dead_channel(hook, rece
     delivery = Delivery.objects.get()
     assert (delivery.state, delivery.log.count()) == (DeliveryState.FAILED, len(schedule.PAUSES) + 1)
     client.force_login(people.carol)
-    assert "Channel books is dead" in client.get("/policies/").content.decode()
+    assert "Nothing gets through to books" in client.get("/policies/").content.decode()
     client.force_login(people.alice)
-    assert "books is dead" not in client.get("/policies/").content.decode()
+    assert "Nothing gets through" not in client.get("/policies/").content.decode()
 
 
 def test_retry_after_is_honoured_and_an_overloaded_receiver_is_left_in_peace(hook, receiver, make_gate, deliver, at):
@@ -172,7 +172,7 @@ def test_gone_switches_the_channel_off_and_says_why(hook, receiver, make_gate, d
     make_gate()
     deliver()
     hook.refresh_from_db()
-    assert not hook.is_enabled and "410" in hook.disabled_why and hook.is_dead
+    assert not hook.is_enabled and "410" in hook.disabled_why and Channel.objects.dead().get() == hook
     assert Delivery.objects.get().state == DeliveryState.FAILED
     make_gate()
     deliver()
@@ -246,7 +246,8 @@ def test_what_one_worker_has_taken_no_other_takes(hook, receiver, make_gate):
 PRIVATE = ["http://127.0.0.1/x", "http://localhost/x", "http://10.1.2.3/", "http://192.168.0.1/", "http://172.16.5.5/",
            "http://169.254.169.254/latest/meta-data", "http://[::1]/", "http://[fe80::1]/", "http://[fc00::1]/",
            "http://[::ffff:127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://0.0.0.0/",
-           "http://100.64.0.1/", "http://224.0.0.1/"]  # fmt: skip
+           "http://100.64.0.1/", "http://224.0.0.1/", "http://[64:ff9b:1::a00:1]/", "http://[fec0::1]/",
+           "http://[::7f00:1]/"]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", PRIVATE)
@@ -301,6 +302,42 @@ def test_outside_of_a_message_everything_can_be_connected_to(receiver):
         unix.connect("/tmp/redis.sock")
 
 
+def test_datagrams_are_checked_too():
+    with outbound.guarded(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for send in (lambda: udp.sendto(b"x", ("127.0.0.1", 9)), lambda: udp.sendmsg([b"x"], [], 0, ("127.0.0.1", 9))):
+            with pytest.raises(outbound.Forbidden):
+                send()
+
+
+def test_a_proxy_of_the_environment_is_not_used(receiver, people, make_gate, deliver, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, receiver.url)
+    usual = {"by": people.carol, "events": ["gate.opened"]}
+    channels.create(name="hook", kind="webhook", url="http://inside.invalid/latest", **usual)
+    channels.create(name="room", kind="apprise", url="json://inside.invalid/x", **usual)
+    make_gate()
+    deliver()
+    assert receiver.got == []
+
+
+def test_a_receiver_that_never_ends_its_answer_is_given_up(hook, receiver, make_gate, deliver, monkeypatch, people):
+    import threading
+
+    from approvals.notifying import sending
+
+    monkeypatch.setattr(sending, "AT_MOST", 0.2)
+    began = threading.Event()
+
+    def slow(handler):
+        began.set()
+        threading.Event().wait(1)
+
+    monkeypatch.setattr(receiver.server.RequestHandlerClass, "send_response", lambda *_: slow(None))
+    make_gate()
+    deliver()
+    assert began.is_set() and "no whole answer" in Delivery.objects.get().log.get().error
+
+
 # -- setting them up
 
 
@@ -317,6 +354,9 @@ def test_outside_of_a_message_everything_can_be_connected_to(receiver):
     ({"kind": "apprise", "url": "https://nowhere"}, "url"),
     ({"kind": "apprise", "url": "syslog://"}, "url"),
     ({"kind": "apprise", "url": "dbus://"}, "url"),
+    ({"kind": "apprise", "url": "rsyslog://127.0.0.1"}, "url"),
+    ({"url": "https://example.com/a b"}, "url"),
+    ({"events": ["test"]}, "events"),
 ])  # fmt: skip
 def test_a_channel_that_cannot_be_names_its_field(people, given, field):
     usual = {"name": "new", "kind": "webhook", "url": "https://example.com/hooks", "events": EVERYTHING}

@@ -1,5 +1,6 @@
 """Where messages go that are not one person's: webhooks, a Slack app, and what Apprise speaks to."""
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -13,17 +14,23 @@ from runs.clock import Now
 class Occasion(models.TextChoices):
     """What people are told of; a webhook's ``type``."""
 
-    OPENED = "gate.opened"
-    REMINDED = "gate.reminded"
-    ESCALATED = "gate.escalated"
-    DELEGATED = "gate.delegated"
-    MENTIONED = "gate.mentioned"
-    DECIDED = "gate.decided"
-    EXPIRED = "gate.expired"
-    WITHDRAWN = "gate.withdrawn"
-    FAILED = "run.failed"
-    STUCK = "run.stuck"
-    ROLLED_BACK = "run.rolled_back"
+    OPENED = "gate.opened", "a gate asks"
+    REMINDED = "gate.reminded", "it still waits"
+    ESCALATED = "gate.escalated", "it is escalated"
+    DELEGATED = "gate.delegated", "it is passed on"
+    MENTIONED = "gate.mentioned", "somebody is mentioned"
+    DECIDED = "gate.decided", "people have decided"
+    EXPIRED = "gate.expired", "nobody decided in time"
+    WITHDRAWN = "gate.withdrawn", "nobody is asked any more"
+    FAILED = "run.failed", "a run failed"
+    STUCK = "run.stuck", "a run is stuck"
+    ROLLED_BACK = "run.rolled_back", "a run was rolled back"
+    TEST = "test", "a test"
+
+    @classmethod
+    def real(cls) -> "list[Occasion]":
+        """All but the test, which is sent by hand."""
+        return [one for one in cls if one != cls.TEST]
 
     @property
     def asks(self) -> bool:
@@ -52,10 +59,11 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
 
     def dead(self) -> "ChannelQuerySet":
         """That have failed for a while, or were switched off because of what their receiver said."""
-        return self.filter(Q(disabled_at=None, failures__gte=DEAD_AFTER) | (Q(disabled_at__isnull=False) & ~Q(disabled_why="")))
+        failing = Q(disabled_at=None, failures__gte=DEAD_AFTER, failing_since__lte=Now() - DEAD_FOR)
+        return self.filter(failing | (Q(disabled_at__isnull=False) & ~Q(disabled_why="")))
 
 
-DEAD_AFTER = 3  # failed tries in a row
+DEAD_AFTER, DEAD_FOR = 3, timedelta(minutes=5)  # failed tries in a row, and for how long
 
 
 class Channel(models.Model):
@@ -90,7 +98,3 @@ class Channel(models.Model):
     @property
     def is_enabled(self) -> bool:
         return self.disabled_at is None
-
-    @property
-    def is_dead(self) -> bool:
-        return self.failures >= DEAD_AFTER if self.is_enabled else bool(self.disabled_why)

@@ -253,7 +253,8 @@ class Gate(models.Model):
         return [Argument(name, args.get(name), proposed.get(name), args.get(name) != proposed.get(name)) for name in names]
 
     def approvers_in_words(self) -> str:
-        return in_words([*self.approver_users, *self.approver_groups])
+        together = isinstance(self.policy.get("quorum"), dict)  # some of each, not any
+        return in_words([*self.approver_users, *self.approver_groups], "and" if together else "or")
 
     @property
     def wants_password(self) -> bool:
@@ -269,6 +270,6 @@ class Argument(NamedTuple):
     changed: bool
 
 
-def in_words(names: Iterable[str]) -> str:
+def in_words(names: Iterable[str], last: str = "or") -> str:
     names = list(names) or [ADMIN]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"

@@ -12,7 +12,7 @@ from runs.models import new_id
 
 
 class Link(models.Model):
-    """Its address carries the id, signed (``approvals.services.links``). One a gate and person that is not revoked."""
+    """Its address carries the id, signed (``approvals.services.links``). One a gate and person: once revoked, none."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     gate = models.ForeignKey(Gate, models.CASCADE, related_name="links")
@@ -26,7 +26,7 @@ class Link(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(name="link_one_each", fields=["gate", "user"], condition=Q(revoked_at=None)),
+            models.UniqueConstraint(name="link_one_each", fields=["gate", "user"]),
             models.CheckConstraint(name="link_expires_after_it_is_made", condition=Q(expires_at__gt=F("created_at"))),
         ]
 

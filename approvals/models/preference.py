@@ -55,6 +55,12 @@ class Preference(models.Model):
         found = Preference.objects.filter(user=user.pk).first()
         return found or Preference(user=user)
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it, times as text."""
+        plain = {name: getattr(self, name) for name in ("email", "events", "by_workflow", "all_runs", "browser", "zone")}
+        times = {name: getattr(self, name) for name in ("digest_at", "quiet_from", "quiet_to")}
+        return {**plain, **{name: at and f"{at:%H:%M}" for name, at in times.items()}}
+
     def pace(self, workflow: str) -> Pace:
         return Pace(self.by_workflow.get(workflow, self.email))
 
@@ -64,6 +70,7 @@ class ChatAccount(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="chat_accounts")
+    app = models.CharField(max_length=64)  # tells apart apps by their signing secret: nobody else's word counts
     team = models.CharField(max_length=50)
     account = models.CharField(max_length=50)
     name = models.CharField(max_length=150, default="", blank=True)
@@ -72,7 +79,7 @@ class ChatAccount(models.Model):
     objects: ClassVar[models.Manager["ChatAccount"]]
 
     class Meta:
-        constraints = [models.UniqueConstraint(name="chat_account_one_person", fields=["team", "account"])]
+        constraints = [models.UniqueConstraint(name="chat_account_one_person", fields=["app", "team", "account"])]
 
     def __str__(self) -> str:
         return self.name or self.account

@@ -19,7 +19,6 @@ def answer(url: str, message: dict[str, Any]) -> None:
 def send(url: str, message: dict[str, Any]) -> None:
     """Post it once."""
     try:
-        with in_time():
-            slacking.post(url, message)
+        in_time(lambda: slacking.post(url, message))
     except NotTaken as error:
         log.warning("Slack was not told what became of a pressed button: %s", error)

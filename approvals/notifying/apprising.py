@@ -1,6 +1,10 @@
 """Teams, Discord, PagerDuty and a hundred others, by Apprise."""
 
 import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apprise
 
@@ -9,7 +13,8 @@ from approvals.notifying import outbound, wording
 from approvals.notifying.sending import NotTaken
 
 # Services that act on the machine itself and not over the network.
-LOCAL = frozenset({"dbus", "kde", "qt", "glib", "gnome", "macosx", "windows", "syslog"})
+LOCAL = frozenset({"dbus", "kde", "qt", "glib", "gnome", "macosx", "windows", "syslog", "rsyslog"})
+_environment = threading.Lock()
 KIND = {Occasion.FAILED: apprise.NotifyType.FAILURE, Occasion.STUCK: apprise.NotifyType.WARNING}
 
 
@@ -30,14 +35,29 @@ def send(delivery: Delivery, url: str) -> None:
         raise NotTaken("the address is none that Apprise knows")
     occasion = Occasion(delivery.occasion)
     title, text = wording.title(delivery), "\n".join([*wording.lines(delivery), wording.url(delivery)])
-    with outbound.guarded(), apprise.LogCapture(level=logging.INFO) as log:  # type: ignore[no-untyped-call]
+    with outbound.guarded(), _without_proxies(), apprise.LogCapture(level=logging.INFO) as log:  # type: ignore[no-untyped-call]
         taken = target.notify(
             title=wording.harmless(title), body=wording.harmless(text), body_format=apprise.NotifyFormat.TEXT,
             notify_type=KIND.get(occasion, apprise.NotifyType.INFO), interpret_escapes=False,
         )  # fmt: skip
         said = log.getvalue()
     if not taken:
-        raise NotTaken(" ".join(line.strip() for line in said.splitlines() if line.strip()) or "Apprise could not send it")
+        told = [
+            line.split(" - ", 2)[-1].strip() for line in said.splitlines() if line.strip()
+        ]  # without Apprise's time and level
+        raise NotTaken(" ".join(told).replace(url, "…") or "Apprise could not send it")
+
+
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Apprise would use one of the environment, behind which no address can be checked."""
+    with _environment:
+        before = os.environ.get("no_proxy")
+        os.environ["no_proxy"] = "*"
+        try:
+            yield
+        finally:
+            os.environ.pop("no_proxy") if before is None else os.environ.update(no_proxy=before)
 
 
 def _asset() -> apprise.AppriseAsset:

@@ -6,9 +6,10 @@ Whoever dies between sending and noting leaves it taken; when that time is over 
 import logging
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 
 from approvals import rights
@@ -17,6 +18,7 @@ from approvals.notifying import apprising, mailing, schedule, slacking, webhooks
 from approvals.notifying.sending import NotTaken, in_time
 from approvals.services import channels
 from checkpoints.sealing import SecretsLocked
+from runs.access import may
 from runs.clock import Now, database_now
 
 TAKEN_FOR = timedelta(seconds=120)  # longer than one message ever takes
@@ -33,7 +35,14 @@ def deliver(seconds: float) -> bool:
     while time.monotonic() < until:
         if not (taken := take()):
             return False
-        send(taken)
+        try:
+            send(taken)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # a fault of ours: the others are sent all the same
+            log.exception("deliveries %s cannot be sent", [one.pk for one in taken])
+            later = database_now() + schedule.PAUSES[1]
+            Delivery.objects.waiting().filter(pk__in=[one.pk for one in taken]).update(due_at=later)
     return True
 
 
@@ -72,8 +81,7 @@ def send(taken: list[Delivery]) -> None:
 def send_once(wanted: list[Delivery]) -> tuple[int | None, NotTaken | None]:
     """Try it; the receiver's status, and why it was not taken. Nothing is noted."""
     try:
-        with in_time():
-            return _send(wanted), None
+        return in_time(lambda: _send(wanted)), None
     except NotTaken as error:
         return None, error
     except SecretsLocked as error:
@@ -102,11 +110,26 @@ def _send(wanted: list[Delivery]) -> int | None:
 
 
 def is_overtaken(delivery: Delivery) -> bool:
-    """Whether a person who was to act at a gate cannot any more."""
-    if delivery.user is None or delivery.gate_id is None or not Occasion(delivery.occasion).asks:
+    """Whether nobody has to be told any more: a person who cannot act, or may not see it; a room that is asked what is decided.
+
+    A program hears of everything.
+    """
+    asks, user = Occasion(delivery.occasion).asks, delivery.user
+    gate = None if delivery.gate_id is None else Gate.objects.for_list().get(pk=delivery.gate_id)
+    if user is None:
+        is_program = delivery.channel is not None and delivery.channel.kind == ChannelKind.WEBHOOK
+        return gate is not None and asks and not gate.is_open and not is_program
+    if delivery.run_id is None:  # a test
         return False
-    gate = Gate.objects.for_list().get(pk=delivery.gate_id)
-    return not gate.is_open or rights.standing(gate, delivery.user).right is None
+    if not user.is_active or not _sees(user, delivery):
+        return True
+    return gate is not None and asks and (not gate.is_open or rights.standing(gate, user).right is None)
+
+
+def _sees(user: Any, delivery: Delivery) -> bool:
+    if delivery.gate_id is None:
+        return may(user, "see")
+    return Gate.objects.visible_to(user).filter(pk=delivery.gate_id).exists()
 
 
 @transaction.atomic
@@ -131,10 +154,20 @@ def _note(delivery: Delivery, took_ms: int, status: int | None, refused: NotTake
         _note_health(delivery.channel_id, now, refused)
 
 
+def note_test(channel: Channel, refused: NotTaken | None) -> None:
+    """A test says whether it works now; what waits is tried by its own schedule."""
+    if refused is None:
+        Channel.objects.filter(pk=channel.pk).update(
+            failures=0, failing_since=None, last_error="", last_ok_at=Now(), rests_until=None
+        )  # fmt: skip
+    else:
+        Channel.objects.filter(pk=channel.pk).update(last_error=str(refused))
+
+
 def _rest(refused: NotTaken, failures: int) -> float:
     """Seconds for which nothing is sent there; what answers and merely refuses costs the others nothing."""
     if refused.rest:
-        return refused.retry_after or REST
+        return min(refused.retry_after or REST, schedule.LONGEST)
     return 0.0 if refused.status is not None else min(LONGEST, AWAY * failures)
 
 
@@ -145,7 +178,7 @@ def _end(delivery: Delivery, state: DeliveryState) -> None:
 def _note_mail(now: datetime, refused: NotTaken | None) -> None:
     """The mail server has no row of its own: each process finds out, and leaves it in peace for a moment."""
     global _mail_rests_until
-    _mail_rests_until = None if refused is None else now + timedelta(seconds=AWAY)
+    _mail_rests_until = now + timedelta(seconds=AWAY) if refused is not None and refused.rest else None
 
 
 def _note_health(channel_id: int, now: datetime, refused: NotTaken | None) -> None:

@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, transaction
 
@@ -13,6 +14,7 @@ from runs.clock import Now, database_now
 from runs.models import Notice
 
 BATCH = 100
+PATIENCE = 3  # tries of an earlier notice of the run for which the later ones wait
 LONGEST = timedelta(hours=1)  # before a notice is tried again
 log = logging.getLogger("holdfast.notify")
 
@@ -43,8 +45,8 @@ def _push_back(pk: int) -> None:
 def _hand_on(pk: int) -> bool:
     """False: somebody else has it, or had it."""
     notice = Notice.objects.select_for_update(skip_locked=True).filter(pk=pk).first()
-    if notice is None:
-        return False
+    if notice is None or Notice.objects.filter(run=notice.run_id, seq__lt=notice.seq, tries__lt=PATIENCE).exists():
+        return False  # somebody else has it; or an earlier one of the run comes first, for who heard of that may hear of this
     told = occasions.of(notice.run_id, notice.seq)
     if told is not None:
         Delivery.objects.bulk_create(deliveries(told), ignore_conflicts=True)
@@ -71,6 +73,6 @@ def _when(
     """When the person is told by e-mail, and whether with others; None: not at all."""
     preference = Preference.of(user)
     pace = preference.pace(workflow)
-    if not user.email or pace == Pace.OFF or occasion not in preference.events:
+    if not settings.HOLDFAST_SENDS_MAIL or not user.email or pace == Pace.OFF or occasion not in preference.events:
         return None
     return schedule.due(preference, pace, now, deadline)

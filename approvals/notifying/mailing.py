@@ -1,5 +1,6 @@
 """E-mail, as text and as HTML: one message, or several together."""
 
+import smtplib
 from collections.abc import Sequence
 from email.utils import make_msgid, parseaddr
 from typing import Any
@@ -14,6 +15,7 @@ from approvals.models import Delivery, Gate, Occasion
 from approvals.notifying import wording
 from approvals.notifying.sending import TIMEOUT, NotTaken
 from approvals.services import links
+from runs import markdown as agent_markdown
 from runs.words import visible
 from workflows import masking, registry
 
@@ -27,7 +29,8 @@ def send(deliveries: Sequence[Delivery]) -> None:
     user = first.user
     assert user is not None
     items = [_item(one) for one in deliveries]
-    subject = items[0]["title"] if len(items) == 1 else f"{len(items)} things from Holdfast"
+    what = "decisions wait for you" if all(item["asks"] for item in items) else "things from Holdfast"
+    subject = items[0]["title"] if len(items) == 1 else f"{len(items)} {what}"
     context = {"items": items, "user": user, "home": settings.HOLDFAST_URL, "subject": subject}
     context["settings_url"] = settings.HOLDFAST_URL + reverse("preference-detail")
     message = EmailMultiAlternatives(
@@ -41,8 +44,13 @@ def send(deliveries: Sequence[Delivery]) -> None:
     message.attach_alternative(render_to_string("mail/message.html", context), "text/html")
     try:
         message.send()
-    except (OSError, ValueError) as error:  # smtplib's errors are OSErrors
+    except smtplib.SMTPRecipientsRefused as error:  # this address alone; for good, where the server says so
+        codes = [code for code, _ in error.recipients.values()]
+        raise NotTaken(f"the address was refused: {error.recipients}", gone=all(code >= 500 for code in codes)) from error
+    except (smtplib.SMTPDataError, smtplib.SMTPSenderRefused, ValueError) as error:
         raise NotTaken(f"{type(error).__name__}: {error}") from error
+    except OSError as error:  # nobody answers, or nobody is let in: so it is with all messages
+        raise NotTaken(f"{type(error).__name__}: {error}", rest=True) from error
 
 
 def _message_id(delivery: Delivery) -> str:
@@ -70,16 +78,19 @@ def _asked(gate: Gate, user: Any) -> dict[str, Any]:
     schema = registry.schema(gate.run.workflow, gate.run.version)
     shown = masking.masked(schema, {one.name: one.value for one in gate.arguments()})
     follows = consequences(gate)
-    url = settings.HOLDFAST_URL + reverse("link-detail", args=[links.token_of(links.issue(gate, user))])
+    link = links.issue(gate, user)
+    page = ("gate-detail", gate.pk) if link is None else ("link-detail", links.token_of(link))
+    url = settings.HOLDFAST_URL + reverse(page[0], args=page[1:])
     buttons = [
         (verdict, f"{url}?verdict={verdict}", follows.get(verdict, "")) for verdict in TAPPED if verdict in gate.verdicts
     ]
     return {
         "gate": gate,
         "url": url,
-        "action": (gate.action or {}).get("name"),
-        "arguments": [(name, visible(str(value))[:ARGUMENT]) for name, value in shown.items()],
+        "action": wording.line((gate.action or {}).get("name", ""), 200),
+        "arguments": [(wording.line(name, 100), wording.line(value, ARGUMENT)) for name, value in shown.items()],
         "outside": outside(gate),
         "buttons": buttons,
-        "summary": visible(gate.summary)[:2000],
+        "rendered": agent_markdown.render(visible(gate.summary[:2000])),
+        "summary": [visible(one) for one in gate.summary[:2000].splitlines()],
     }

@@ -9,8 +9,10 @@ from django.urls import reverse
 
 from approvals.consequences import then
 from approvals.models import Gate, Occasion, Risk
+from checkpoints.models import Checkpoint
 from runs.clock import iso
 from runs.models import Event, Kind, Run
+from workflows import registry
 
 BY_KIND = {
     Kind.GATE_OPENED: Occasion.OPENED,
@@ -49,6 +51,8 @@ def of(run_id: uuid.UUID, seq: int) -> Told | None:
     occasion = _occasion(event, detail)
     gate = _gate(detail)
     if occasion is None or (gate is None and not occasion.is_of_a_run):
+        return None
+    if occasion == Occasion.DECIDED and gate is not None and gate.is_open:  # taken back since
         return None
     return Told(occasion, event, event.run, gate)
 
@@ -97,8 +101,20 @@ def body(told: Told) -> dict[str, Any]:
         found["asked_again"] = sorted(detail["changed"])[:50]
     if told.occasion == Occasion.FAILED:
         error = detail.get("error") or run.error or {}
+        found["done"] = _done(run)
         found["error"] = {name: _short(str(error.get(name, ""))) for name in ("type", "message", "step")}
     return found
+
+
+def _done(run: Run) -> list[str]:
+    """The effects that have happened, and were not undone by anybody."""
+    try:
+        workflow = registry.version(run.workflow, run.version)
+    except registry.WorkflowUnknown:
+        return []
+    names = Checkpoint.objects.filter(run=run, reused_from=None).exclude(step="").order_by("seq").values_list("step", flat=True)
+    undone = {event.facts().get("effect") for event in Event.objects.filter(run=run, kind=Kind.COMPENSATED)}
+    return [name for name in dict.fromkeys(names) if workflow.is_effect(name) and name not in undone][:20]
 
 
 def _gate_body(gate: Gate) -> dict[str, Any]:

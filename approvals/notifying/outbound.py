@@ -1,7 +1,8 @@
 """What is sent by request of an admin may not reach into one's own network.
 
-The check stands where a socket connects: after the name was resolved, after every redirect, and whichever library connects.
-Python raises ``socket.connect`` before it does (PEP 578); an exception there keeps the connection from being made.
+The check stands where a socket connects or sends: after the name was resolved, after every redirect, and whichever library
+does. Python raises ``socket.connect`` before it does (PEP 578); an exception there keeps the connection from being made. A
+proxy of the environment is not used: behind it every address would look like its own.
 """
 
 import sys
@@ -14,7 +15,10 @@ from typing import Any
 
 from django.conf import settings
 
+SENDS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+# What this Python's ``is_global`` may take for public: local NAT64 (RFC 8215), IPv4-compatible, site-local.
+NEVER = (IPv6Network("64:ff9b:1::/48"), IPv6Network("::/96"), IPv6Network("fec0::/10"))
 Address = IPv4Address | IPv6Address
 _guarded: ContextVar[bool] = ContextVar("guarded", default=False)
 
@@ -51,8 +55,10 @@ def _install() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event == "socket.connect" and _guarded.get():
+    if event in SENDS and _guarded.get():
         address = args[1]
+        if address is None:  # of a socket that is connected already
+            return
         try:
             found = ip_address(str(address[0]).partition("%")[0]) if isinstance(address, tuple) else None
         except ValueError:
@@ -65,8 +71,13 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 def _require_public(address: Address) -> None:
     if any(address in network for network in settings.HOLDFAST_OUTBOUND_ALLOW if network.version == address.version):
         return
-    if not all(one.is_global and not one.is_multicast for one in _meant(address)):
+    if not all(_is_public(one) for one in _meant(address)):
         raise Forbidden(f"{address} is a private address; HOLDFAST_OUTBOUND_ALLOW lists those that may be sent to")
+
+
+def _is_public(address: Address) -> bool:
+    never = isinstance(address, IPv6Address) and any(address in network for network in NEVER)
+    return address.is_global and not address.is_multicast and not never
 
 
 def _meant(address: Address) -> list[Address]:

@@ -2,12 +2,18 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
+from typing import TypeVar
+
+from django.db import connections
+
+Answer = TypeVar("Answer")
 
 TIMEOUT = 15.0  # seconds for each answer of a receiver
-AT_MOST = 25  # seconds for one message in all: a receiver may answer byte by byte
+AT_MOST = 25.0  # seconds for one message in all: a receiver may answer byte by byte
+LATE = f"no whole answer within {AT_MOST:.0f} s"
 
 
 class NotTaken(Exception):
@@ -22,20 +28,37 @@ class NotTaken(Exception):
         super().__init__(why[:2000])
 
 
-@contextmanager
-def in_time() -> Iterator[None]:
-    """Raises NotTaken after AT_MOST seconds. Only a process's main thread can be interrupted, as a worker's child is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def in_time(act: Callable[[], Answer]) -> Answer:
+    """What ``act`` returns, within AT_MOST seconds. Raises NotTaken, and what ``act`` does.
 
+    A worker's child does it in its main thread, which an alarm interrupts; where there is none, another thread is left behind.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return _until_the_alarm(act)
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(_in_own_thread, act).result(AT_MOST)
+    except TimeoutError:
+        raise NotTaken(LATE) from None
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _until_the_alarm(act: Callable[[], Answer]) -> Answer:
     def over(number: int, frame: FrameType | None) -> None:
-        raise NotTaken(f"no whole answer within {AT_MOST} s")
+        raise NotTaken(LATE)
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(AT_MOST)
+    signal.setitimer(signal.ITIMER_REAL, AT_MOST, 1.0)  # again and again: a library may go on with its next receiver
     try:
-        yield
+        return act()
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _in_own_thread(act: Callable[[], Answer]) -> Answer:
+    try:
+        return act()
+    finally:
+        connections.close_all()

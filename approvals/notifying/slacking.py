@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from slack_sdk.errors import SlackClientError
-from slack_sdk.webhook import WebhookClient
-
-from approvals.consequences import consequences
+from approvals.consequences import Outside, consequences, outside
 from approvals.models import Delivery, Gate, Occasion
-from approvals.notifying import outbound, wording
-from approvals.notifying.sending import TIMEOUT, NotTaken
-from approvals.notifying.webhooks import OVERLOADED, story
+from approvals.notifying import webhooks, wording
+from approvals.notifying.occasions import address
 from workflows import codec
 
 DECIDE = "holdfast.decide"  # action_id of the buttons, with the verdict behind it
@@ -25,20 +21,7 @@ def send(delivery: Delivery, url: str) -> int:
 
 def post(url: str, message: dict[str, Any]) -> int:
     """Post a message, or an answer to a pressed button. Raises NotTaken."""
-    try:
-        with outbound.guarded():
-            answer = WebhookClient(url, timeout=int(TIMEOUT)).send_dict(message)
-    except (OSError, SlackClientError, ValueError) as error:
-        raise NotTaken(story(error)) from error
-    if answer.status_code == 200:
-        return 200
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    asked = str(headers.get("retry-after", ""))
-    raise NotTaken(
-        f"Slack answered {answer.status_code}: {answer.body[:300]}", status=answer.status_code,
-        retry_after=float(asked) if asked.isdigit() else None, rest=answer.status_code in OVERLOADED,
-        gone=answer.status_code == 410,
-    )  # fmt: skip
+    return webhooks.post(url, codec.dumps(message).decode(), {})
 
 
 def blocks(delivery: Delivery) -> list[dict[str, Any]]:
@@ -48,15 +31,29 @@ def blocks(delivery: Delivery) -> list[dict[str, Any]]:
     gate = delivery.gate if Occasion(delivery.occasion).asks else None
     if gate is None:
         return [*found, _actions([_open(wording.url(delivery))])]
-    arguments = [f"{one.name}: {_mrkdwn(str(one.value))[:200]}" for one in gate.arguments()[:ARGUMENTS]]
-    if arguments:
+    if arguments := _arguments(gate):
         found.append(_section("\n".join([f"*{_mrkdwn(str((gate.action or {})['name']))}*", *arguments])))
+    found += [_section(_outside(one)) for one in outside(gate)]
     return [*found, _actions([*_buttons(gate), _open(wording.url(delivery))])]
 
 
-def answered(title: str, text: str) -> dict[str, Any]:
-    """The message in place of the one whose button was pressed: without buttons."""
-    return {"replace_original": True, "text": text, "blocks": [_section(f"*{_mrkdwn(title)}*\n{_mrkdwn(text)}")]}
+def answered(gate: Gate, text: str) -> dict[str, Any]:
+    """The message in place of the one whose button was pressed: without buttons that decide."""
+    said = _section("\n".join([f"*{_mrkdwn(wording.line(gate.title))}*", *_arguments(gate), _mrkdwn(text)]))
+    return {"replace_original": True, "text": wording.harmless(text), "blocks": [said, _actions([_open(page_of(gate))])]}
+
+
+def page_of(gate: Gate) -> str:
+    return address("gate-detail", gate.pk)
+
+
+def _arguments(gate: Gate) -> list[str]:
+    return [_mrkdwn(f"{one.name}: {wording.line(one.value, 200)}") for one in gate.arguments()[:ARGUMENTS]]
+
+
+def _outside(effect: Outside) -> str:
+    undo = "It can be undone." if effect.undone_by else "It cannot be undone by Holdfast."
+    return f"⚡ {_mrkdwn(effect.name)} changes the world outside. {undo}"
 
 
 def _buttons(gate: Gate) -> list[dict[str, Any]]:
@@ -93,7 +90,7 @@ def _actions(elements: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:TEXT]}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:TEXT], "verbatim": True}}
 
 
 def _plain(text: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from django.urls import reverse
 from approvals.models import Channel, Delivery, DeliveryState, Occasion, Try
 from approvals.notifying import delivering
 from runs.clock import database_now
-from runs.models import new_id
 
 
 @dataclass(frozen=True)
@@ -21,24 +20,29 @@ class Story:
     took_ms: int
     status: int | None
     error: str
+    advice: str = ""  # what to look at, in words
 
-    @property
-    def advice(self) -> str:
-        """What to look at, in words."""
-        hints = {
-            "private address": "An admin of the host can allow that network: HOLDFAST_OUTBOUND_ALLOW.",
-            "Name or service not known": "The name does not exist, or this host cannot look names up.",
-            "getaddrinfo failed": "The name does not exist, or this host cannot look names up.",
-            "Connection refused": "Nothing listens there: is the port right, is the receiver up?",
-            "CERTIFICATE_VERIFY_FAILED": "Its certificate is not valid for that name, or has expired.",
-            "timed out": "It did not answer in time: a firewall may drop the connection.",
-            "HOLDFAST_SMTP_URL": "Set it to the mail server: smtp+tls://user:password@host:587.",
-            " 401": "It wants other credentials: is the token or the secret right?",
-            " 403": "It knows us and refuses: look at the permissions there.",
-            " 404": "There is nothing at that address: is it written right?",
-            " 410": "The receiver says that it wants no more messages.",
-        }
-        return next((text for mark, text in hints.items() if mark in self.error), "")
+
+HINTS = {
+    "private address": "An admin of the host can allow that network: HOLDFAST_OUTBOUND_ALLOW.",
+    "Name or service not known": "The name does not exist, or this host cannot look names up.",
+    "getaddrinfo failed": "The name does not exist, or this host cannot look names up.",
+    "Connection refused": "Nothing listens there: is the port right, is the receiver up?",
+    "CERTIFICATE_VERIFY_FAILED": "Its certificate is not valid for that name, or has expired.",
+    "Connection error": "It could not be reached: is the address right, and can this host reach it?",
+    "No address associated": "The name does not exist, or this host cannot look names up.",
+    "Temporary failure in name resolution": "The name does not exist, or this host cannot look names up.",
+    "timed out": "It did not answer in time: a firewall may drop the connection.",
+    "HOLDFAST_SMTP_URL": "Set it to the mail server: smtp+tls://user:password@host:587.",
+    " 401": "It wants other credentials: is the token or the secret right?",
+    " 403": "It knows us and refuses: look at the permissions there.",
+    " 404": "There is nothing at that address: is it written right?",
+    " 410": "The receiver says that it wants no more messages.",
+}
+
+
+def _story(to: str, took_ms: int, status: int | None, error: str) -> Story:
+    return Story(to, took_ms, status, error, next((text for mark, text in HINTS.items() if mark in error), ""))
 
 
 def of_channel(channel: Channel) -> Story:
@@ -47,13 +51,13 @@ def of_channel(channel: Channel) -> Story:
 
 def of_mail(user: Any) -> Story:
     if not user.email:
-        return Story("you", 0, None, "Your account has no e-mail address: ask an admin to set it.")
+        return _story("you", 0, None, "Your account has no e-mail address: ask an admin to set it.")
     return _tried(Delivery(user=user), user.email)
 
 
 def _tried(delivery: Delivery, to: str) -> Story:
     """Send it from this request. It is kept in the channel's log, and never tried again."""
-    delivery.occasion, delivery.body, delivery.created_at = Occasion.MENTIONED, _body(), database_now()
+    delivery.occasion, delivery.body, delivery.created_at = Occasion.TEST, _body(), database_now()
     began = time.monotonic()
     status, error = delivering.send_once([delivery])
     took = round((time.monotonic() - began) * 1000)
@@ -62,17 +66,10 @@ def _tried(delivery: Delivery, to: str) -> Story:
         delivery.final_at, delivery.tries = database_now(), 1
         delivery.save(force_insert=True)
         found = error.status if error else status
+        delivering.note_test(delivery.channel, error)
         Try.objects.create(delivery=delivery, took_ms=took, status=found, error=str(error or ""))
-    return Story(to, took, error.status if error else status, str(error or ""))
+    return _story(to, took, error.status if error else status, str(error or ""))
 
 
 def _body() -> dict[str, Any]:
-    """Like that of a comment which mentions somebody, and says that it is none."""
-    run = {"id": str(new_id()), "workflow": "test", "status": "running", "step": "test", "started_by": None}
-    return {
-        "test": True,
-        "run": {**run, "url": settings.HOLDFAST_URL + reverse("preference-detail")},
-        "gate": {"title": "This is a test", "url": settings.HOLDFAST_URL + reverse("preference-detail")},
-        "by": "Holdfast",
-        "text": "If you can read this, messages arrive here.",
-    }
+    return {"text": "If you can read this, messages arrive here.", "url": settings.HOLDFAST_URL + reverse("preference-detail")}

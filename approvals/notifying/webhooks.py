@@ -1,5 +1,6 @@
 """Outbound webhooks by the Standard Webhooks specification: signed, with the delivery's id as the message's."""
 
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -8,7 +9,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from approvals.models import Channel, Delivery
-from approvals.notifying import outbound
+from approvals.notifying import outbound, schedule
 from approvals.notifying.sending import TIMEOUT, NotTaken
 from approvals.services import channels
 from runs.clock import database_now
@@ -16,33 +17,33 @@ from workflows import codec
 
 OVERLOADED = (429, 502, 504)
 GONE = 410
-LONGEST = 86_400.0  # seconds that a receiver may ask us to wait
 
 
 def send(delivery: Delivery, channel: Channel) -> int:
-    """POST it; the status, which is one of success. Raises NotTaken, SecretsLocked."""
+    """POST it, signed; the status, which is one of success. Raises NotTaken, SecretsLocked."""
     opened = channels.opened(channel)
     text = content(delivery)
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "Holdfast",
-        **signed(str(delivery.pk), text, opened["secrets"]),
-    }
+    return post(opened["url"], text, signed(str(delivery.pk), text, opened["secrets"]))
+
+
+def post(url: str, text: str, headers: Mapping[str, str]) -> int:
+    """POST JSON; the status, which is one of success. Raises NotTaken, whose words do not name the address."""
+    headers = {"content-type": "application/json", "user-agent": "Holdfast", **headers}
     try:
         with (
             outbound.guarded(),
-            httpx.Client(timeout=TIMEOUT, follow_redirects=False) as client,
-            client.stream("POST", opened["url"], content=text.encode(), headers=headers) as answer,
+            httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False) as client,
+            client.stream("POST", url, content=text.encode(), headers=headers) as answer,
         ):
             said = next(answer.iter_bytes(300), b"").decode(errors="replace") if answer.status_code >= 300 else ""
-    except (httpx.HTTPError, OSError) as error:
-        raise NotTaken(story(error)) from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise NotTaken(story(error).replace(url, "…")) from None
     if 200 <= answer.status_code < 300:
         return answer.status_code
     why = f"it answered {answer.status_code} {answer.reason_phrase}".rstrip() + (f": {said}" if said else "")
     raise NotTaken(
-        why, status=answer.status_code, retry_after=_asked_for(answer), rest=answer.status_code in OVERLOADED,
-        gone=answer.status_code == GONE,
+        why.replace(url, "…"), status=answer.status_code, retry_after=_asked_for(answer),
+        rest=answer.status_code in OVERLOADED, gone=answer.status_code == GONE,
     )  # fmt: skip
 
 
@@ -78,4 +79,4 @@ def _asked_for(answer: httpx.Response) -> float | None:
         seconds = float(text) if text.isdigit() else (parsedate_to_datetime(text) - database_now()).total_seconds()
     except (ValueError, TypeError):
         return None
-    return min(max(seconds, 0.0), LONGEST)
+    return min(max(seconds, 0.0), schedule.LONGEST)

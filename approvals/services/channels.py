@@ -1,6 +1,7 @@
 """Setting channels up: where messages go, of what, and with which secrets. Only admins do."""
 
 import json
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -60,15 +61,20 @@ def create(
 
 @transaction.atomic
 def change(
-    channel_id: int, *, by: Any, events: Sequence[str], workflows: Sequence[str], only_named: bool, url: str = ""
+    channel_id: int, *, by: Any, events: Sequence[str], workflows: Sequence[str], only_named: bool, url: str = "",
+    secret: str = "",
 ) -> Channel:  # fmt: skip
-    """What it hears of, and where it goes (an empty ``url``: as before). Raises ChannelInvalid, Channel.DoesNotExist."""
+    """What it hears of, and where it goes; an empty ``url``, or ``secret`` of a Slack app, stays as it is.
+
+    Raises ChannelInvalid, Channel.DoesNotExist.
+    """
     channel = _locked(channel_id, by)
     _check(channel.name, channel.kind, events)
     before = _facts(channel)
     channel.events, channel.workflows, channel.only_named = list(events), list(workflows), only_named
-    if url.strip():
-        _seal(channel, _checked_url(channel.kind, url), opened(channel)["secrets"])
+    now = opened(channel)
+    given = [secret.strip()] if secret.strip() and channel.kind == ChannelKind.SLACK else now["secrets"]
+    _seal(channel, _checked_url(channel.kind, url) if url.strip() else now["url"], given)
     channel.save(update_fields=["events", "workflows", "only_named", "sealed", "shown"])
     _audit(by, channel, {"from": before, "to": _facts(channel)})
     return channel
@@ -160,16 +166,17 @@ def _seal(channel: Channel, url: str, given: list[str]) -> None:
 
 
 def _shown(kind: str, url: str) -> str:
-    """What tells it from others: a webhook's address without its query; of the others, whose path is secret, the host."""
+    """What may be shown of it: never the path, which is often a secret; of an Apprise address only the service."""
     parts = urlsplit(url)
-    host = (parts.hostname or "") + (f":{parts.port}" if kind == ChannelKind.WEBHOOK and parts.port else "")
-    if kind == ChannelKind.WEBHOOK:
-        return f"{parts.scheme}://{host}{parts.path}"[:200]
-    return f"{parts.scheme}://{host if kind == ChannelKind.SLACK else '…'}/…"[:200]
+    if kind == ChannelKind.APPRISE:
+        return f"{parts.scheme}://…"
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}/…"[:200]
 
 
 def _checked_url(kind: str, url: str) -> str:
     url = url.strip()
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ChannelInvalid({"url": "an address without spaces was expected"})
     if kind == ChannelKind.APPRISE:
         if why := apprising.why_not(url):
             raise ChannelInvalid({"url": why})
@@ -194,7 +201,7 @@ def _check(name: str, kind: str, events: Sequence[str]) -> None:
         errors["name"] = f"a name of 1 to {NAME_LIMIT} characters was expected"
     if kind not in ChannelKind.values:
         errors["kind"] = f"one of {', '.join(ChannelKind.values)} was expected"
-    if not events or not set(events) <= set(Occasion.values):
+    if not events or not set(events) <= set(Occasion.real()):
         errors["events"] = "at least one thing to hear of was expected"
     if errors:
         raise ChannelInvalid(errors)

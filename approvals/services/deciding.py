@@ -23,7 +23,7 @@ from runs.words import VERDICTS
 from workflows import codec, masking, registry
 
 AGREED_SHOWN = 500  # bytes
-BY_HAND = (doors.PAGE, doors.LINK)  # the doors whose decisions can be taken back for a moment
+BY_HAND = (doors.PAGE, doors.LINK, doors.BEARER)  # the doors whose decisions can be taken back for a moment
 
 
 @transaction.atomic
@@ -238,9 +238,11 @@ def _settle(run: Run, gate: Gate, decision: Decision) -> None:
         **({"bypass": True} if decision.bypass else {}),
     }
     attempt = gate.branch.attempt if gate.branch else run.attempt
-    moves.record(gate.branch or run, journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail))
+    undo = settings.HOLDFAST_UNDO if decision.channel in BY_HAND else 0
+    entry = journal.Entry(Kind.DECIDED, gate.step, attempt, decision.by_name, detail, tells_after=undo)
+    moves.record(gate.branch or run, entry)
     if final:
-        outcome.close(run, gate, decision, undo=timedelta(seconds=settings.HOLDFAST_UNDO if decision.channel in BY_HAND else 0))
+        outcome.close(run, gate, decision, undo=timedelta(seconds=undo))
     else:
         moves.poke_on_commit(run)
 

@@ -6,35 +6,49 @@ from typing import Any
 
 from django.conf import settings
 from django.core import signing
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 
-from approvals.models import Gate, Link
+from approvals.models import Decision, Gate, Link
+from runs import doors
 from runs.access import require
 from runs.clock import database_now
 from runs.models import Act
 from runs.services import audit
 
 SIGNER = signing.Signer(salt="holdfast.link")
+MADE = signing.TimestampSigner(salt="holdfast.link.made")
+MOMENT = 120  # seconds for which a link tells of the decision that it was used for
 
 
 class LinkUnknown(LookupError):
     """No link of ours: it was never made, or was altered."""
 
 
-def issue(gate: Gate, user: Any) -> Link:
-    """The person's link to the gate; a message that is sent twice carries the same one."""
+def issue(gate: Gate, user: Any) -> Link | None:
+    """The person's link to the gate; a message that is sent twice carries the same one. None: theirs was revoked."""
     until = database_now() + timedelta(days=settings.HOLDFAST_LINK_DAYS)
-    found = Link.objects.filter(gate=gate, user=user, revoked_at=None).first()
-    if found is None:
-        try:
-            with transaction.atomic():
-                return Link.objects.create(gate=gate, user=user, expires_at=until)
-        except IntegrityError:  # another message was first
-            found = Link.objects.get(gate=gate, user=user, revoked_at=None)
-    found.expires_at = max(found.expires_at, until)
-    found.save(update_fields=["expires_at"])
+    found, is_new = Link.objects.get_or_create(gate=gate, user=user, defaults={"expires_at": until})
+    if found.revoked_at is not None:
+        return None
+    if not is_new:
+        Link.objects.filter(pk=found.pk, expires_at__lt=until).update(expires_at=until)
     return found
+
+
+def made_by(decision: Decision) -> str:
+    """What whoever has just decided by a link is given, to be told of it and to take it back; good for a moment."""
+    return MADE.sign(str(decision.pk))
+
+
+def read_made(text: str, link: Link) -> Decision | None:
+    """The decision that was made by this link a moment ago, where ``text`` proves that."""
+    try:
+        number = int(MADE.unsign(text, max_age=MOMENT))
+    except (signing.BadSignature, ValueError):
+        return None
+    by_link = Decision.objects.filter(gate=link.gate_id, by=link.user_id, channel__in=(doors.LINK, doors.BEARER))
+    return by_link.filter(pk=number).first()
 
 
 def token_of(link: Link) -> str:

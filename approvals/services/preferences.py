@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import available_timezones
+
+from django.db import transaction
 
 from approvals.models import Occasion, Pace, Preference
 from approvals.refusals import InvalidDecision
+from runs.models import Act
+from runs.services import audit
 
 WORKFLOWS = 200  # that differ, at most
 
@@ -14,6 +18,7 @@ class PreferenceInvalid(InvalidDecision):
     """``errors`` maps a field to what was expected."""
 
 
+@transaction.atomic
 def change(user: Any, given: Mapping[str, Any]) -> Preference:
     """Set all of ``email, events, by_workflow, all_runs, browser, zone, digest_at, quiet_from, quiet_to``. Raises
     PreferenceInvalid.
@@ -21,14 +26,14 @@ def change(user: Any, given: Mapping[str, Any]) -> Preference:
     errors: dict[str, str] = {}
     if given["email"] not in Pace.values:
         errors["email"] = f"one of {', '.join(Pace.values)} was expected"
-    if not set(given["events"]) <= set(Occasion.values):
+    if not set(given["events"]) <= set(Occasion.real()):
         errors["events"] = "things that one can be told of were expected"
     by_workflow = {str(name): pace for name, pace in given["by_workflow"].items() if pace}
     if not set(by_workflow.values()) <= set(Pace.values) or len(by_workflow) > WORKFLOWS:
         errors["by_workflow"] = f"for each workflow one of {', '.join(Pace.values)} was expected"
-    try:
-        ZoneInfo(given["zone"])
-    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+    zones = {name.casefold(): name for name in available_timezones() - {"localtime"}}
+    zone = zones.get(str(given["zone"]).strip().casefold(), "")
+    if not zone:
         errors["zone"] = "a time zone such as Europe/Berlin was expected"
     if given["digest_at"] is None:
         errors["digest_at"] = "a time such as 08:00 was expected"
@@ -36,5 +41,7 @@ def change(user: Any, given: Mapping[str, Any]) -> Preference:
         errors["quiet_to"] = "both times of the quiet hours were expected, or neither"
     if errors:
         raise PreferenceInvalid(errors)
-    preference, _ = Preference.objects.update_or_create(user=user, defaults={**given, "by_workflow": by_workflow})
+    before = Preference.of(user).as_json()
+    preference, _ = Preference.objects.update_or_create(user=user, defaults={**given, "zone": zone, "by_workflow": by_workflow})
+    audit.record(user, Act.PREFERENCE_CHANGED, changed={"from": before, "to": preference.as_json()})
     return preference

@@ -45,7 +45,7 @@ def send(run_id: Any, *, by: Any, name: str, payload: Any = None) -> Run:
             raise InputInvalid({"name": f"{KEPT} signals that nobody has read are kept for this run already"})
         moves.record(run, journal.Entry(Kind.SIGNAL, run.step, None, by.get_username(), {**detail, "kept": True}))
     signal.save()
-    audit.record(by, Act.SIGNALLED, run=run, changed={"name": name, "payload": payload})
+    audit.record(by, Act.SIGNALLED, run=run, changed={"name": name})
     moves.poke_on_commit(run)
     run.refresh_from_db()
     return run

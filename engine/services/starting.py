@@ -12,7 +12,7 @@ from runs import bell, places
 from runs.access import require
 from runs.clock import database_now
 from runs.models import Act, Run
-from runs.services import audit, moves
+from runs.services import audit, journal, moves
 from workflows import Workflow, codec, masking, registry
 from workflows import state as states
 
@@ -70,7 +70,12 @@ def start(
                 deadline_at=deadline_of(definition),
             )  # fmt: skip
             write_first(run, definition, states.Change(state, values, {}, {}))
-            audit.record(by, Act.STARTED, run=run, changed={"input": shown, "labels": labels})
+            audit.record(
+                by,
+                Act.STARTED,
+                run=run,
+                changed={"input_sha256": journal.content_hash([codec.dumps(shown).decode()]).hex(), "labels": labels},
+            )
             moves.poke_on_commit(run)
             bell.ring_on_commit(run.pk)
     except IntegrityError:

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField()),
                 ('actor_id', models.IntegerField(null=True)),
                 ('actor', models.CharField(max_length=150)),
-                ('act', models.CharField(choices=[('decided', 'Decided'), ('took_back', 'Took Back'), ('bypassed', 'Bypassed'), ('claimed', 'Claimed'), ('unclaimed', 'Unclaimed'), ('delegated', 'Delegated'), ('undelegated', 'Undelegated'), ('snoozed', 'Snoozed'), ('woke', 'Woke'), ('commented', 'Commented'), ('started', 'Started'), ('cancelled', 'Cancelled'), ('held', 'Held'), ('released', 'Released'), ('retried', 'Retried'), ('rolled_back', 'Rolled Back'), ('forked', 'Forked'), ('signalled', 'Signalled'), ('noted', 'Noted'), ('revealed', 'Revealed'), ('imported', 'Imported'), ('killed', 'Killed'), ('workflow_held', 'Workflow Held'), ('workflow_released', 'Workflow Released'), ('policy_changed', 'Policy Changed'), ('absence_set', 'Absence Set'), ('absence_ended', 'Absence Ended'), ('channel_changed', 'Channel Changed'), ('redelivered', 'Redelivered'), ('link_revoked', 'Link Revoked'), ('chat_linked', 'Chat Linked'), ('chat_unlinked', 'Chat Unlinked'), ('signed_in', 'Signed In'), ('sign_in_refused', 'Sign In Refused'), ('signed_out', 'Signed Out'), ('token_made', 'Token Made'), ('administered', 'Administered'), ('exported', 'Exported')], max_length=30)),
+                ('act', models.CharField(choices=[('decided', 'Decided'), ('took_back', 'Took Back'), ('bypassed', 'Bypassed'), ('claimed', 'Claimed'), ('unclaimed', 'Unclaimed'), ('delegated', 'Delegated'), ('undelegated', 'Undelegated'), ('snoozed', 'Snoozed'), ('woke', 'Woke'), ('commented', 'Commented'), ('started', 'Started'), ('cancelled', 'Cancelled'), ('held', 'Held'), ('released', 'Released'), ('retried', 'Retried'), ('rolled_back', 'Rolled Back'), ('forked', 'Forked'), ('signalled', 'Signalled'), ('noted', 'Noted'), ('revealed', 'Revealed'), ('imported', 'Imported'), ('killed', 'Killed'), ('workflow_held', 'Workflow Held'), ('workflow_released', 'Workflow Released'), ('policy_changed', 'Policy Changed'), ('preference_changed', 'Preference Changed'), ('password_changed', 'Password Changed'), ('maintained', 'Maintained'), ('absence_set', 'Absence Set'), ('absence_ended', 'Absence Ended'), ('channel_changed', 'Channel Changed'), ('redelivered', 'Redelivered'), ('link_revoked', 'Link Revoked'), ('chat_linked', 'Chat Linked'), ('chat_unlinked', 'Chat Unlinked'), ('signed_in', 'Signed In'), ('sign_in_refused', 'Sign In Refused'), ('signed_out', 'Signed Out'), ('token_made', 'Token Made'), ('administered', 'Administered'), ('exported', 'Exported')], max_length=30)),
                 ('channel', models.CharField(max_length=20)),
                 ('address', models.CharField(blank=True, default='', max_length=64)),
                 ('run_id', models.UUIDField(null=True)),
@@ -87,11 +87,26 @@ class Migration(migrations.Migration):
                 FOR EACH ROW EXECUTE FUNCTION holdfast_audit_keep();
             CREATE TRIGGER audit_keep_all BEFORE TRUNCATE ON runs_auditentry
                 FOR EACH STATEMENT EXECUTE FUNCTION holdfast_audit_keep();
+
+            CREATE FUNCTION holdfast_audit_go_on() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF TG_OP = 'UPDATE' AND NEW.id = OLD.id AND NEW.seq = OLD.seq + 1 THEN
+                    RETURN NEW;
+                END IF;
+                RAISE EXCEPTION 'the audit only goes on' USING ERRCODE = 'insufficient_privilege';
+            END $$;
+            CREATE TRIGGER audit_go_on BEFORE UPDATE OR DELETE ON runs_audithead
+                FOR EACH ROW EXECUTE FUNCTION holdfast_audit_go_on();
+            CREATE TRIGGER audit_go_on_all BEFORE TRUNCATE ON runs_audithead
+                FOR EACH STATEMENT EXECUTE FUNCTION holdfast_audit_go_on();
             """,
             """
             DROP TRIGGER audit_keep_all ON runs_auditentry;
             DROP TRIGGER audit_keep ON runs_auditentry;
             DROP TRIGGER audit_link ON runs_auditentry;
+            DROP TRIGGER audit_go_on_all ON runs_audithead;
+            DROP TRIGGER audit_go_on ON runs_audithead;
+            DROP FUNCTION holdfast_audit_go_on();
             DROP FUNCTION holdfast_audit_keep();
             DROP FUNCTION holdfast_audit_link();
             """,

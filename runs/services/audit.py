@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from runs import doors
 from runs.clock import database_now
-from runs.doors import door_of
 from runs.models import Act, AuditEntry, Run
 from runs.services.journal import content_hash
 from workflows import codec
@@ -33,7 +33,7 @@ def record(
     ``by`` is the person; ``gate`` has an ``id`` and a ``title``. ``channel`` is
     that of the door they came through, unless it is said.
     """
-    door = door_of(by)
+    door = doors.door_of(by)
     detail = {name: _limited(value) for name, value in (("seen", seen), ("changed", changed)) if value is not None}
     entry = AuditEntry(
         at=at or database_now(),
@@ -58,3 +58,8 @@ def _limited(value: Mapping[str, Any]) -> Any:
     """The value, or what tells it from others where it is too long to be kept twice."""
     packed = codec.dumps(value)
     return value if len(packed) <= LIMIT else {"too_long": len(packed), "sha256": content_hash([packed.decode()]).hex()}
+
+
+def record_maintenance(command: str, subject: str = "") -> None:
+    """What somebody on the host itself did by a command of ours."""
+    record(doors.host_user(), Act.MAINTAINED, subject=f"{command} {subject}".strip())

@@ -17,7 +17,8 @@ WITH moved AS (
     UPDATE runs_run SET seq = seq + 1, digest = {NEXT_LINK}, updated_at = holdfast_now()
     WHERE id = %(run)s RETURNING seq, digest
 ), told AS (
-    INSERT INTO runs_notice (run_id, seq) SELECT %(run)s, seq FROM moved WHERE %(tells)s
+    INSERT INTO runs_notice (run_id, seq, due_at)
+    SELECT %(run)s, seq, holdfast_now() + %(tells_after)s * interval '1 s' FROM moved WHERE %(tells)s
 )
 INSERT INTO runs_event (run_id, seq, kind, step, attempt, by, detail, started_at, at, content_hash, digest)
 SELECT %(run)s, moved.seq, %(kind)s, %(step)s, %(attempt)s, %(by)s, %(detail)s, %(started_at)s, holdfast_now(),
@@ -44,11 +45,14 @@ class Entry:
     by: str = ""
     detail: Any = None
     started_at: Any = None
+    tells_after: int = 0  # seconds for which it may still be taken back; then people hear of it
 
     @property
     def tells(self) -> bool:
         """Whether people are to hear of it."""
         detail = self.detail or {}
+        if "took_back" in detail:  # within that time: nothing has happened
+            return False
         if self.kind == Kind.NOTE:
             return detail.get("act") in TELLING_ACTS
         return self.kind in TELLING or (self.kind == Kind.ENDED and detail.get("status") in TELLING_ENDS)
@@ -69,10 +73,10 @@ class Entry:
 
 def record(run_id: uuid.UUID, entry: Entry) -> int:
     """Append one event to the run's journal and return its ``seq``. Call it in the transaction of the fact itself."""
-    row = hot.one(_RECORD, {"run": run_id, "tells": entry.tells, **entry.stored()})
+    row = hot.one(_RECORD, {"run": run_id, "tells": entry.tells, "tells_after": entry.tells_after, **entry.stored()})
     if row is None:
         raise LookupError(f"run {run_id} is gone")
-    if entry.tells:
+    if entry.tells and not entry.tells_after:
         bell.tell_on_commit()
     return int(row[0])
 

@@ -16,3 +16,4 @@ import "./drafts.js";
 import "./presence.js";
 import "./inbox-count.js";
 import "./browser-notices.js";
+import "./first-error.js";

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from approvals.services import channels
 from checkpoints import sealing
+from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -16,4 +17,5 @@ class Command(BaseCommand):
             count = sealing.rotate() + channels.rotate_master_key()
         except sealing.SecretsLocked as error:
             raise CommandError(str(error)) from None
+        audit.record_maintenance("rotate_master_key")
         self.stdout.write(f"Wrapped anew: {count} key{'' if count == 1 else 's'}. The other master keys can be taken out now.")

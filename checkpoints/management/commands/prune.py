@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from checkpoints import pruning
+from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -14,4 +15,5 @@ class Command(BaseCommand):
         total = 0
         while pruned := pruning.prune():
             total += pruned
+        audit.record_maintenance("prune", f"{total} runs")
         self.stdout.write(f"Pruned: {total} run{'' if total == 1 else 's'}.")

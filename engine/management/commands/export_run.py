@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from engine.portable import exporting
 from runs.models import Run
+from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -23,6 +24,7 @@ class Command(BaseCommand):
             found = Run.objects.get(pk=run)
         except (Run.DoesNotExist, ValidationError):
             raise CommandError(f"{run}: the id of a run was expected") from None
+        audit.record_maintenance("export_run", str(found))
         if to is None:
             sys.stdout.writelines(exporting.written(found))
             return

@@ -1,6 +1,5 @@
 """``manage.py import_run FILE``: read an exported run, to look at it and to fork it here."""
 
-import getpass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ class Command(BaseCommand):
         try:
             with transaction.atomic():
                 run = importing.imported(Path(file).read_bytes())
-                audit.record(doors.Stranger(getpass.getuser()), Act.IMPORTED, run=run, changed={"file": Path(file).name})
+                audit.record(doors.host_user(), Act.IMPORTED, run=run, changed={"file": Path(file).name})
         except OSError as error:
             raise CommandError(f"{file}: {error.strerror}") from None
         except importing.RunKnown as error:

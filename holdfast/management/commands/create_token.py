@@ -1,4 +1,3 @@
-import getpass
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -25,5 +24,5 @@ class Command(BaseCommand):
             raise CommandError(f"No active user is called {options['username']!r}.") from None
         with transaction.atomic():
             token = ApiToken.issue(user, name=options["name"])
-            audit.record(doors.Stranger(getpass.getuser()), Act.TOKEN_MADE, subject=f"for {user} {options['name']}".strip())
+            audit.record(doors.host_user(), Act.TOKEN_MADE, subject=f"for {user} {options['name']}".strip())
         self.stdout.write(f"Token for {user.username}: {token}")
