@@ -44,7 +44,7 @@ class ChannelForm(forms.Form):
     events = forms.MultipleChoiceField(
         choices=[(one.value, f"{one.label} ({one.value})") for one in Occasion.real()],
         widget=forms.CheckboxSelectMultiple, label="Hears of",
-        initial=[Occasion.OPENED.value, Occasion.ESCALATED.value, Occasion.EXPIRED.value, Occasion.FAILED.value],
+        initial=[str(one) for one in (Occasion.OPENED, Occasion.ESCALATED, Occasion.EXPIRED, Occasion.FAILED)],
     )  # fmt: skip
     workflows = forms.MultipleChoiceField(
         required=False, widget=forms.CheckboxSelectMultiple, label="Of these workflows", help_text="Where none is ticked, of all."
