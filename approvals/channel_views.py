@@ -47,7 +47,7 @@ class ChannelForm(forms.Form):
         initial=[str(one) for one in (Occasion.OPENED, Occasion.ESCALATED, Occasion.EXPIRED, Occasion.FAILED)],
     )  # fmt: skip
     workflows = forms.MultipleChoiceField(
-        required=False, widget=forms.CheckboxSelectMultiple, label="Of these workflows", help_text="Where none is ticked, of all."
+        required=False, widget=forms.CheckboxSelectMultiple, label="Of these workflows", help_text="None ticked: of all."
     )  # fmt: skip
     only_named = forms.BooleanField(required=False, label="Only of gates whose policy names it")
 

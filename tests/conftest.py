@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection, connections, transaction
+from django.test import override_settings
 
 from approvals import tasks
 from approvals.models import Gate
@@ -45,12 +46,15 @@ class People(dict[str, User]):
 @pytest.fixture
 def people(db: None) -> People:
     """alice operates, bob and erin approve, carol administers, dave views, mallory is outside."""
-    found = People()
-    for name, groups in PEOPLE.items():
-        user = User.objects.create(username=name, email=f"{name}@example.com")
-        user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
-        found[name] = user
-    return found
+    users = User.objects.bulk_create(User(username=name, email=f"{name}@example.com") for name in PEOPLE)
+    names = sorted({group for groups in PEOPLE.values() for group in groups})
+    Group.objects.bulk_create((Group(name=name) for name in names), ignore_conflicts=True)
+    groups = {group.name: group for group in Group.objects.filter(name__in=names)}
+    members = User.groups.through
+    members.objects.bulk_create(
+        members(user=user, group=groups[name]) for user in users for name in PEOPLE[user.get_username()]
+    )  # fmt: skip
+    return People({user.get_username(): user for user in users})
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +63,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE runs_auditentry DISABLE TRIGGER audit_keep_all")
         cursor.execute("ALTER TABLE runs_audithead DISABLE TRIGGER audit_go_on_all")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Passwords here protect nothing; a hash that takes half a second would be most of such a test."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(autouse=True)

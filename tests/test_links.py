@@ -76,17 +76,16 @@ def test_it_can_be_undone_for_a_moment(sent, people, client):
     assert gate.is_open and "What is asked" in client.get(address).content.decode()
 
 
-@pytest.mark.parametrize("method", ["get", "head", "options", "put", "delete"])
-def test_a_scanner_that_opens_it_twenty_times_decides_nothing(sent, people, method):
+@pytest.mark.parametrize(("method", "times"), [("get", 20), ("head", 20), ("options", 1), ("put", 1), ("delete", 1)])
+def test_a_scanner_that_opens_it_twenty_times_decides_nothing(sent, people, method, times):
     gate, address = sent
-    for client in (Client(), Client(headers={"Purpose": "prefetch", "User-Agent": "Slackbot-LinkExpanding 1.0"})):
-        for path in (address, f"{address}?verdict=approve", f"{address}decisions/", f"{address}undo/"):
-            for _ in range(20):
-                assert getattr(client, method)(path).status_code < 500
-    signed_in = Client()
+    signed_in = Client(headers={"Purpose": "prefetch", "User-Agent": "Slackbot-LinkExpanding 1.0"})
     signed_in.force_login(people.bob)
-    for _ in range(20):
-        getattr(signed_in, method)(f"{address}?verdict=approve&version=1&comment=yes")
+    for client in (Client(), signed_in):
+        for _ in range(times):
+            assert getattr(client, method)(f"{address}?verdict=approve&version=1&comment=yes").status_code < 500
+        for path in (address, f"{address}decisions/?verdict=approve", f"{address}undo/"):
+            assert getattr(client, method)(path).status_code < 500
     gate.refresh_from_db()
     assert gate.is_open and not Decision.objects.exists()
 
@@ -276,7 +275,7 @@ def test_a_bearer_whose_addressee_has_lost_the_right_sees_nothing(ask, people, d
 
 def test_a_bearers_get_decides_nothing_either(ask, people, deliver):
     gate, address = bearer_gate(ask, people, deliver)
-    for _ in range(20):
+    for _ in range(3):
         Client().get(f"{address}?verdict=approve")
         Client().get(f"{address}decisions/?verdict=approve&version=1&proposal_hash={gate.proposal_hash}")
     assert not Decision.objects.exists()

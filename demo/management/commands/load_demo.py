@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -19,10 +20,12 @@ class Command(BaseCommand):
         parser.add_argument("--password", required=True)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        encoded = ""  # all have one password: it is hashed once
         for name, groups in PEOPLE.items():
             user, _ = User.objects.get_or_create(username=name, defaults={"email": f"{name}@example.com"})
-            if not user.check_password(options["password"]):
-                user.set_password(options["password"])
+            if not encoded:
+                encoded = user.password if user.check_password(options["password"]) else make_password(options["password"])
+            user.password = encoded
             user.is_staff = user.is_superuser = name == "carol"
             user.save()
             user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
