@@ -13,8 +13,6 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import connection, connections, transaction
 from django.test import override_settings
-from django.test import override_settings
-from django.test import override_settings
 
 from approvals import tasks
 from approvals.models import Gate
@@ -65,20 +63,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE runs_auditentry DISABLE TRIGGER audit_keep_all")
         cursor.execute("ALTER TABLE runs_audithead DISABLE TRIGGER audit_go_on_all")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_passwords() -> Iterator[None]:
-    """Passwords here protect nothing; a hash that takes half a second would be most of such a test."""
-    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_passwords() -> Iterator[None]:
-    """Passwords here protect nothing; a hash that takes half a second would be most of such a test."""
-    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
