@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from approvals import page_news
+from approvals.explained_form import ExplainedForm
 from approvals.models import Channel, ChannelKind, Delivery, DeliveryState, Occasion
 from approvals.notifying import occasions, trying
 from approvals.services import channels
@@ -28,7 +29,7 @@ SHOWN = 100  # deliveries, the latest
 View = Callable[..., HttpResponse]
 
 
-class ChannelForm(forms.Form):
+class ChannelForm(ExplainedForm):
     """What it hears of, and where it goes."""
 
     name = forms.CharField(max_length=100, help_text="A policy names it by that: notify=[…].")
@@ -146,8 +147,7 @@ def _tried(form: ChannelForm, act: Callable[[], Channel]) -> Channel | None:
     try:
         return act()
     except channels.ChannelInvalid as error:
-        for name, text in error.errors.items():
-            form.add_error(name if name in form.fields else None, text)
+        form.explain(error)
         return None
 
 

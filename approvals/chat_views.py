@@ -99,22 +99,22 @@ def _decided(person: Any, pressed: Pressed) -> dict[str, Any]:
     gate = Gate.objects.visible_to(person).filter(pk=pressed.gate_id).first()
     if gate is None:
         return _aside("There is no such gate, or you may not see it.")
+    page = slacking.page_of(gate)
     try:
         decision = decide(gate.pk, by=person, verdict=pressed.verdict, channel=doors.SLACK, **pressed.seen)
     except NotConfirmed:
-        return _aside(f"This needs your password: {occasions.address('gate-detail', gate.pk)}")
+        return _aside(f"This needs your password: {page}")
     except (InvalidDecision, *UNUSABLE) as error:
-        return _aside(f"Nothing was decided: {error} {occasions.address('gate-detail', gate.pk)}")
+        return _aside(f"Nothing was decided: {error} {page}")
     except Refused as error:
         current = Gate.objects.get(pk=gate.pk)
         if not current.is_open:
             return slacking.answered(gate, f"{closed_in_words(current)}. Your answer was not counted.")
-        return _aside(f"Nothing was decided: {error} {occasions.address('gate-detail', gate.pk)}")
+        return _aside(f"Nothing was decided: {error} {page}")
     gate.refresh_from_db()
-    words = f"{person.get_username()} {VERDICTS[decision.verdict]}"
     if gate.is_open:  # the buttons stay, for more votes are wanted
-        return _aside(f"Your vote counts; more are needed. {occasions.address('gate-detail', gate.pk)}")
-    return slacking.answered(gate, f"{words}.")
+        return _aside(f"Your vote counts; more are needed. {page}")
+    return slacking.answered(gate, f"{person.get_username()} {VERDICTS[decision.verdict]}.")
 
 
 def _stranger(app: str, pressed: Pressed) -> dict[str, Any]:

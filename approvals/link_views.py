@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from approvals import confirming, pane, rights, showing
 from approvals.consequences import consequences, outside
-from approvals.models import Decision, Gate, Link, Verdict
+from approvals.models import Decision, Gate, Link
 from approvals.refusals import InvalidDecision, NotConfirmed, NotYours, Refused, TooLate
 from approvals.services import links
 from approvals.services.deciding import closed_in_words, decide
@@ -20,8 +20,6 @@ from approvals.views import UNUSABLE, looked_for, seen_by
 from runs import doors, limiting
 from runs.clock import database_now
 from runs.views import whole_number
-
-VERDICTS = (Verdict.APPROVE, Verdict.REJECT)  # that need nothing but a comment; all others are given on the gate's own page
 
 NOTHING = "Nothing was decided."
 
@@ -44,7 +42,7 @@ def link_detail(request: HttpRequest, token: str) -> HttpResponseBase:
     if not isinstance(opened, Opened):
         return opened
     verdict = request.GET.get("verdict", "")
-    return _page(request, opened, verdict=verdict if verdict in VERDICTS and verdict in opened.gate.verdicts else "")
+    return _page(request, opened, verdict=verdict if verdict in links.TAPPED and verdict in opened.gate.verdicts else "")
 
 
 def link_decision_create(request: HttpRequest, token: str) -> HttpResponseBase:
@@ -55,7 +53,7 @@ def link_decision_create(request: HttpRequest, token: str) -> HttpResponseBase:
     if not isinstance(opened, Opened):
         return opened
     posted, verdict = request.POST, request.POST.get("verdict", "")
-    if verdict not in VERDICTS:
+    if verdict not in links.TAPPED:
         return _page(request, opened, status=422, refused="Approve or reject was expected.")
     try:
         decision = decide(
@@ -171,7 +169,7 @@ def _page(
         "made": "" if opened.made is None else links.made_by(opened.made),
         "verdict": verdict,
         "follows": follows.get(verdict, ""),
-        "choices": [(one, follows.get(one, "")) for one in VERDICTS if one in gate.verdicts],
+        "choices": [(one, follows.get(one, "")) for one in links.TAPPED if one in gate.verdicts],
         "timeout": follows.get("timeout", ""),
         "why_not": "" if standing.right else standing.why_not,
         "facts": showing.facts(gate),

@@ -3,7 +3,6 @@
 import uuid
 from dataclasses import asdict
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 from django.conf import settings
@@ -14,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
 from approvals import page_news
+from approvals.explained_form import ExplainedForm
 from approvals.models import Link, Occasion, Pace, Preference
 from approvals.notifying import trying
 from approvals.services import links, preferences
@@ -36,7 +36,7 @@ SAID = {
 }
 
 
-class PreferenceForm(forms.Form):
+class PreferenceForm(ExplainedForm):
     email = forms.ChoiceField(choices=Pace.choices, label="E-mail")
     events = forms.MultipleChoiceField(
         choices=[(one.value, text) for one, text in SAID.items()], required=False, widget=forms.CheckboxSelectMultiple,
@@ -52,8 +52,9 @@ class PreferenceForm(forms.Form):
         required=False, widget=forms.TimeInput(attrs={"type": "time"}, format="%H:%M"), label="Quiet until"
     )
     zone = forms.CharField(
-        max_length=60, label="Time zone", help_text="Such as Europe/Berlin; the times above are meant in it."
-    )
+        max_length=60, label="Time zone", help_text="Such as Europe/Berlin; the times above are meant in it.",
+        widget=forms.TextInput(attrs={"list": "zones"}),
+    )  # fmt: skip
     browser = forms.BooleanField(
         required=False, label="Notifications of this browser, while a page of Holdfast is open",
         widget=forms.CheckboxInput(attrs={"data-notifies": ""}),
@@ -91,8 +92,7 @@ def preference_detail(request: HttpRequest) -> HttpResponse:
             messages.success(request, "Saved.")
             return redirect("preference-detail")
     except preferences.PreferenceInvalid as error:
-        for name, text in error.errors.items():
-            form.add_error(name if name in form.fields else None, text)
+        form.explain(error)
     return _page(request, status=422, form=form)
 
 
@@ -125,7 +125,7 @@ def _page(request: HttpRequest, *, status: int = 200, form: PreferenceForm | Non
         "accounts": request.user.chat_accounts.order_by("name"),  # type: ignore[union-attr] # signed in
         "sends_mail": settings.HOLDFAST_SENDS_MAIL,
         "administers": may(request.user, "administer"),
-        "zones": sorted(available_timezones() - {"localtime"}),
+        "zones": sorted(preferences.zones().values()),
         **page_news.take(request),
     }
     return render(request, "settings/preferences.html", context, status=status)

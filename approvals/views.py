@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -17,7 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from approvals import inbox, pane, presence
 from approvals.consequences import then
 from approvals.edit_form import EditForm
-from approvals.models import Decision, Gate, GateQuerySet, Preference, Verdict
+from approvals.models import Decision, Gate, GateQuerySet, Verdict
 from approvals.refusals import InvalidDecision, NotConfirmed, NotYours, Refused, TooLate
 from approvals.services.deciding import bypass, decide
 from approvals.services.taking_back import take_back
@@ -26,13 +26,11 @@ from runs.access import NotPermitted
 from runs.clock import database_now
 from runs.notices import into_notices
 from runs.views import whole_number
-from runs.words import visible as visible_text
 from workflows import registry
 from workflows.errors import StateUnreadable, StepGone
 
 BANNER = timedelta(minutes=2)  # for which a page tells of the decision before
 LOOKED = 30 * 86_400.0  # seconds at most that somebody can have looked
-NEWEST = 5  # gates that a browser may show a notification of
 SHOWN = 5  # of one's decisions, the latest
 UNUSABLE = (StepGone, registry.WorkflowUnknown, store.HistoryBroken, StateUnreadable)
 View = Callable[..., HttpResponseBase]
@@ -151,34 +149,6 @@ def edit_preview(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "gates/_edited.html", {"gate": gate, "edited": edited})
     return page(request, gate, form=form, status=200 if edited and edited.is_valid else 422, typed=request.POST, edited=edited)
-
-
-@sent
-def presence_create(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
-    """Say that one has the gate open, and hear who else has."""
-    gate, username = visible(request, gate_id), request.user.get_username()
-    if gate.is_open:
-        presence.look(gate.pk, username)
-    return render(request, "gates/_looking.html", {"looking": presence.looking([gate.pk], but=username).get(gate.pk, [])})
-
-
-@signed_in
-def following_detail(request: HttpRequest, gate_id: uuid.UUID) -> HttpResponse:
-    """Where the run of a decided gate is by now, in one line."""
-    return render(request, "gates/_following.html", {"run": visible(request, gate_id).run})
-
-
-@signed_in
-def mine_list(request: HttpRequest) -> HttpResponse:
-    """How many gates wait for whoever asks, and the newest: for the title of a page, and the browser's own notifications."""
-    tab = inbox.tab(request.user, "mine")
-    newest = inbox.gates(request.user, "mine", "").order_by("-opened_at")[:NEWEST]
-    gates = [
-        {"id": str(gate.pk), "title": visible_text(gate.title), "url": reverse("gate-detail", args=[gate.pk])}
-        for gate in newest
-    ]
-    found = {"count": tab.count_words, "gates": gates, "notifies": Preference.of(request.user).browser}
-    return JsonResponse(found, headers={"Cache-Control": "no-store"})
 
 
 def _done_or_refused(request: HttpRequest, gate: Gate, act: Callable[[], Decision], form: Any = None) -> HttpResponseBase:

@@ -9,7 +9,6 @@ from django.test import Client
 from pydantic import BaseModel, ConfigDict, Field
 
 from approvals import dry_run, showing
-from approvals.edit_form import EditForm
 from approvals.models import Gate
 from approvals.services import checking
 from approvals.services import people as acts
@@ -17,6 +16,7 @@ from approvals.services.taking_back import take_back
 from engine.services import controls
 from runs.models import Run
 from tests import flows, gate_flows
+from tests.forms import posted
 from tests.test_api import Api
 from workflows import Ask, Policy, Proposal, Secret, State, Workflow
 from workflows.actions import Action
@@ -39,31 +39,6 @@ def undo(gate, decision, by):
 
 def tried(gate):
     return dry_run.of(gate.run.workflow, gate.key, gate.policy)
-
-
-def posted(form_schema, args, **changes):
-    """What a browser would send of the form, with some fields changed."""
-    shown = EditForm(form_schema, args)
-    data = {}
-    for field in shown:
-        value = field.value()
-        widget = field.field.widget
-        text = widget.format_value(value)
-        if type(widget).__name__ == "CheckboxInput":
-            if value:
-                data[field.html_name] = "on"
-            continue
-        if isinstance(text, list):
-            text = text[0] if text else ""
-        data[field.html_name] = "" if text is None else str(text)
-    for name, value in changes.items():
-        data[f"field-{name}"] = value
-    form = EditForm(form_schema, args, data)
-    assert form.is_valid(), form.errors
-    return form.arguments()
-
-
-HOUR = timedelta(hours=1)
 
 
 class Odd(State):

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 import pytest
 
-from approvals.edit_form import EditForm
 from approvals.models import Gate
 from approvals.refusals import GateClosed, NotYours, TooLate
 from approvals.services import clock, policies
@@ -15,6 +14,7 @@ from engine.sweeper import Sweeper
 from runs.models import Run
 from tests import flows, part_flows
 from tests.conftest import drive, join
+from tests.forms import posted
 from workflows import Policy
 
 pytestmark = pytest.mark.django_db
@@ -27,26 +27,14 @@ def undo(gate, decision, by):
     return take_back(gate.pk, decision.pk, by=by)
 
 
-def posted(form_schema, args, **changes):
-    """What a browser would send of the form, with some fields changed."""
-    shown = EditForm(form_schema, args)
-    data = {}
-    for field in shown:
-        value = field.value()
-        widget = field.field.widget
-        text = widget.format_value(value)
-        if type(widget).__name__ == "CheckboxInput":
-            if value:
-                data[field.html_name] = "on"
-            continue
-        if isinstance(text, list):
-            text = text[0] if text else ""
-        data[field.html_name] = "" if text is None else str(text)
-    for name, value in changes.items():
-        data[f"field-{name}"] = value
-    form = EditForm(form_schema, args, data)
-    assert form.is_valid(), form.errors
-    return form.arguments()
+def failed_beside_an_approval(ask, answer, at):
+    """Of two gates the first was approved; the other's timeout has failed the run. The first, and its decision."""
+    policy = Policy(approvers=["group:finance"])
+    first = ask(policy, Policy(approvers=["group:finance"], timeout="1h", on_timeout="fail"))
+    old = answer(first, "bob", "approve")
+    at("61 minutes")
+    assert clock.expire(first.run.gates.get(ordinal=1).pk)
+    return first, old
 
 
 def lost():
@@ -145,11 +133,7 @@ def test_an_older_outcome_that_was_carried_out_is_not_taken_back_for_the_newer_o
 
 
 def test_a_gate_that_a_retry_asked_anew_does_not_come_back(ask, answer, people, worker, at):
-    policy = Policy(approvers=["group:finance"])
-    first = ask(policy, Policy(approvers=["group:finance"], timeout="1h", on_timeout="fail"))
-    old = answer(first, "bob", "approve")
-    at("61 minutes")
-    assert clock.expire(first.run.gates.get(ordinal=1).pk)
+    first, old = failed_beside_an_approval(ask, answer, at)
     run = Run.objects.get(pk=first.run_id)
     assert run.status == "failed"
     controls.retry(run.pk, by=people.alice)
@@ -160,11 +144,7 @@ def test_a_gate_that_a_retry_asked_anew_does_not_come_back(ask, answer, people, 
 
 
 def test_a_zombie_gate_does_not_move_the_run(ask, answer, people, worker, at):
-    policy = Policy(approvers=["group:finance"])
-    first = ask(policy, Policy(approvers=["group:finance"], timeout="1h", on_timeout="fail"))
-    old = answer(first, "bob", "approve")
-    at("61 minutes")
-    assert clock.expire(first.run.gates.get(ordinal=1).pk)
+    first, old = failed_beside_an_approval(ask, answer, at)
     controls.retry(first.run_id, by=people.alice)
     worker(first.run)
     new = list(Gate.objects.open().filter(run=first.run).order_by("ordinal"))
@@ -257,7 +237,6 @@ def test_a_bypass_taken_back_gives_the_vote_before_back(ask, answer, people):
     d = bypass(gate.pk, by=people.carol, verdict="approve", reason="quick", channel="page")
     take_back(gate.pk, d.pk, by=people.carol)
     gate.refresh_from_db()
-    print(gate.status, list(gate.decisions.standing().values_list("by_name", "verdict")))
     assert gate.decisions.standing().filter(by=people.carol, verdict="approve").exists(), "her vote of before is lost"
 
 

@@ -119,8 +119,6 @@ def is_overtaken(delivery: Delivery) -> bool:
     if user is None:
         is_program = delivery.channel is not None and delivery.channel.kind == ChannelKind.WEBHOOK
         return gate is not None and asks and not gate.is_open and not is_program
-    if delivery.run_id is None:  # a test
-        return False
     if not user.is_active or not _sees(user, delivery):
         return True
     return gate is not None and asks and (not gate.is_open or rights.standing(gate, user).right is None)
@@ -157,11 +155,14 @@ def _note(delivery: Delivery, took_ms: int, status: int | None, refused: NotTake
 def note_test(channel: Channel, refused: NotTaken | None) -> None:
     """A test says whether it works now; what waits is tried by its own schedule."""
     if refused is None:
-        Channel.objects.filter(pk=channel.pk).update(
-            failures=0, failing_since=None, last_error="", last_ok_at=Now(), rests_until=None
-        )  # fmt: skip
+        _note_well(channel.pk)
     else:
         Channel.objects.filter(pk=channel.pk).update(last_error=str(refused))
+
+
+def _note_well(channel_id: int) -> None:
+    well = {"failures": 0, "failing_since": None, "last_error": "", "last_ok_at": Now(), "rests_until": None}
+    Channel.objects.filter(pk=channel_id).update(**well)
 
 
 def _rest(refused: NotTaken, failures: int) -> float:
@@ -182,14 +183,16 @@ def _note_mail(now: datetime, refused: NotTaken | None) -> None:
 
 
 def _note_health(channel_id: int, now: datetime, refused: NotTaken | None) -> None:
-    channel = Channel.objects.select_for_update(of=("self",)).get(pk=channel_id)
     if refused is None:
-        channel.failures, channel.failing_since, channel.last_error, channel.last_ok_at = 0, None, "", now
-    else:
-        channel.failures += 1
-        channel.failing_since = channel.failing_since or now
-        channel.last_error = str(refused)
-        channel.rests_until = now + timedelta(seconds=_rest(refused, channel.failures))
-        if refused.gone and channel.is_enabled:
-            channel.disabled_at, channel.disabled_why = now, "its receiver wants no more (410 Gone)"
-    channel.save()
+        _note_well(channel_id)
+        return
+    channel = Channel.objects.select_for_update(of=("self",)).get(pk=channel_id)
+    channel.failures += 1
+    channel.failing_since = channel.failing_since or now
+    channel.last_error = str(refused)
+    channel.rests_until = now + timedelta(seconds=_rest(refused, channel.failures))
+    if refused.gone and channel.is_enabled:
+        channel.disabled_at, channel.disabled_why = now, "its receiver wants no more (410 Gone)"
+    channel.save(
+        update_fields=["failures", "failing_since", "last_error", "rests_until", "disabled_at", "disabled_why"]
+    )  # fmt: skip

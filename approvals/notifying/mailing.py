@@ -19,7 +19,6 @@ from runs import markdown as agent_markdown
 from runs.words import visible
 from workflows import masking, registry
 
-TAPPED = ("approve", "reject")  # verdicts that a message has a button for
 ARGUMENT = 300  # characters of one that are shown
 
 
@@ -66,7 +65,6 @@ def _item(delivery: Delivery) -> dict[str, Any]:
         "lines": wording.lines(delivery),
         "url": wording.url(delivery),
         "asks": occasion.asks and delivery.gate is not None,
-        "at": delivery.created_at,
     }
     if found["asks"]:
         found |= _asked(delivery.gate, delivery.user)  # type: ignore[arg-type] # it has one
@@ -81,11 +79,9 @@ def _asked(gate: Gate, user: Any) -> dict[str, Any]:
     link = links.issue(gate, user)
     page = ("gate-detail", gate.pk) if link is None else ("link-detail", links.token_of(link))
     url = settings.HOLDFAST_URL + reverse(page[0], args=page[1:])
-    buttons = [
-        (verdict, f"{url}?verdict={verdict}", follows.get(verdict, "")) for verdict in TAPPED if verdict in gate.verdicts
-    ]
+    tapped = [verdict for verdict in links.TAPPED if link is not None and verdict in gate.verdicts]
+    buttons = [(verdict, f"{url}?verdict={verdict}", follows.get(verdict, "")) for verdict in tapped]
     return {
-        "gate": gate,
         "url": url,
         "action": wording.line((gate.action or {}).get("name", ""), 200),
         "arguments": [(wording.line(name, 100), wording.line(value, ARGUMENT)) for name, value in shown.items()],

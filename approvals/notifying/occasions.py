@@ -1,6 +1,7 @@
 """What a journal entry is to people: which occasion, at which gate, and the facts that are told of it."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,17 +30,16 @@ TEXT = 1000  # characters of a comment or an error that are told
 
 @dataclass(frozen=True)
 class Told:
-    """What is told: the entry, its run, and its gate, where it is one's."""
+    """What is told: the entry with its ``detail``, and its gate, where it is one's."""
 
     occasion: Occasion
     event: Event
-    run: Run
+    detail: Mapping[str, Any]
     gate: Gate | None
 
     @property
-    def detail(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.event.facts()
-        return found
+    def run(self) -> Run:
+        return self.event.run
 
 
 def of(run_id: uuid.UUID, seq: int) -> Told | None:
@@ -54,7 +54,7 @@ def of(run_id: uuid.UUID, seq: int) -> Told | None:
         return None
     if occasion == Occasion.DECIDED and gate is not None and gate.is_open:  # taken back since
         return None
-    return Told(occasion, event, event.run, gate)
+    return Told(occasion, event, detail, gate)
 
 
 def _occasion(event: Event, detail: dict[str, Any]) -> Occasion | None:
@@ -92,11 +92,9 @@ def body(told: Told) -> dict[str, Any]:
     }
     if told.gate is not None:
         found["gate"] = _gate_body(told.gate)
-    for name in ("verdict", "reason", "to", "text", "mentions", "channel", "overdue", "usual"):
+    for name in ("verdict", "reason", "to", "text", "mentions", "channel", "comment", "overdue"):
         if detail.get(name) not in (None, ""):
             found[name] = _short(detail[name])
-    if detail.get("comment"):
-        found["comment"] = _short(detail["comment"])
     if detail.get("changed"):  # asked again
         found["asked_again"] = sorted(detail["changed"])[:50]
     if told.occasion == Occasion.FAILED:

@@ -18,7 +18,7 @@ def title(delivery: Delivery) -> str:
     if delivery.occasion == Occasion.TEST:
         return "Test from Holdfast"
     gate, run = body.get("gate") or {}, body["run"]
-    name = f"{run['workflow']} …{run['id'][-4:]}"
+    name = _name(run)
     what = f"“{line(gate.get('title', ''))}”"
     texts = {
         Occasion.OPENED: f"{'Asked again' if body.get('asked_again') else 'Decision needed'}: {what}",
@@ -42,16 +42,14 @@ def lines(delivery: Delivery) -> list[str]:
     if delivery.occasion == Occasion.TEST:
         return [body["text"]]
     gate, run = body.get("gate") or {}, body["run"]
-    found = (
-        _of_the_gate(Occasion(delivery.occasion), body, gate, delivery.user)
-        if gate
-        else _of_the_run(Occasion(delivery.occasion), body)
-    )
-    name = f"{run['workflow']} …{run['id'][-4:]}"
-    return [
-        *found,
-        f"Run {name}, step {run['step']}." if gate else f"Step {run['step']}, started by {run['started_by'] or 'nobody'}.",
-    ]
+    occasion = Occasion(delivery.occasion)
+    if gate:
+        return [*_of_the_gate(occasion, body, gate, delivery.user), f"Run {_name(run)}, step {run['step']}."]
+    return [*_of_the_run(occasion, body), f"Step {run['step']}, started by {run['started_by'] or 'nobody'}."]
+
+
+def _name(run: dict[str, Any]) -> str:
+    return f"{run['workflow']} …{run['id'][-4:]}"
 
 
 def _of_the_gate(occasion: Occasion, body: dict[str, Any], gate: dict[str, Any], user: Any) -> list[str]:

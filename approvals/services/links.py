@@ -7,15 +7,15 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
-from django.db.models import F
 
-from approvals.models import Decision, Gate, Link
+from approvals.models import Decision, Gate, GateStatus, Link, Verdict
 from runs import doors
 from runs.access import require
 from runs.clock import database_now
 from runs.models import Act
 from runs.services import audit
 
+TAPPED = (Verdict.APPROVE, Verdict.REJECT)  # that need nothing but a comment: what a link, and a message, can be used for
 SIGNER = signing.Signer(salt="holdfast.link")
 MADE = signing.TimestampSigner(salt="holdfast.link.made")
 MOMENT = 120  # seconds for which a link tells of the decision that it was used for
@@ -75,5 +75,5 @@ def revoke(link: Link, *, by: Any) -> None:
 
 def live_of(user: Any) -> Any:
     """The person's links that still open something."""
-    live = Link.objects.filter(user=user, revoked_at=None, expires_at__gt=database_now(), gate__status="open")
-    return live.select_related("gate__run").order_by(F("expires_at").asc())
+    live = Link.objects.filter(user=user, revoked_at=None, expires_at__gt=database_now(), gate__status=GateStatus.OPEN)
+    return live.select_related("gate__run").order_by("expires_at")

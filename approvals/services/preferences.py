@@ -1,6 +1,7 @@
 """How a person wants to be reached; they say so themselves."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -18,6 +19,12 @@ class PreferenceInvalid(InvalidDecision):
     """``errors`` maps a field to what was expected."""
 
 
+@cache
+def zones() -> Mapping[str, str]:
+    """The time zones that every host knows, each by its name in small letters. Looking them up reads hundreds of files."""
+    return {name.casefold(): name for name in available_timezones() - {"localtime"}}
+
+
 @transaction.atomic
 def change(user: Any, given: Mapping[str, Any]) -> Preference:
     """Set all of ``email, events, by_workflow, all_runs, browser, zone, digest_at, quiet_from, quiet_to``. Raises
@@ -31,8 +38,7 @@ def change(user: Any, given: Mapping[str, Any]) -> Preference:
     by_workflow = {str(name): pace for name, pace in given["by_workflow"].items() if pace}
     if not set(by_workflow.values()) <= set(Pace.values) or len(by_workflow) > WORKFLOWS:
         errors["by_workflow"] = f"for each workflow one of {', '.join(Pace.values)} was expected"
-    zones = {name.casefold(): name for name in available_timezones() - {"localtime"}}
-    zone = zones.get(str(given["zone"]).strip().casefold(), "")
+    zone = zones().get(str(given["zone"]).strip().casefold(), "")
     if not zone:
         errors["zone"] = "a time zone such as Europe/Berlin was expected"
     if given["digest_at"] is None:

@@ -1,6 +1,5 @@
 """Writing the audit: what a person did, through which door, what they saw and what they changed."""
 
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -30,8 +29,8 @@ def record(
 ) -> AuditEntry:
     """Append one act. Call it in the transaction of the act itself.
 
-    ``by`` is the person; ``gate`` has an ``id`` and a ``title``. ``channel`` is
-    that of the door they came through, unless it is said.
+    ``by`` is the person; ``gate`` has an ``id`` and a ``title``. ``channel`` is that of the door they came
+    through, unless it is said.
     """
     door = doors.door_of(by)
     detail = {name: _limited(value) for name, value in (("seen", seen), ("changed", changed)) if value is not None}
@@ -43,7 +42,7 @@ def record(
         channel=channel or door.channel,
         address=door.address[:64],
         run_id=run.pk if run else None,
-        gate_id=uuid.UUID(str(gate.id)) if gate else None,
+        gate_id=gate.id if gate else None,
         decision_id=decision_id,
         subject=(subject or (gate.title if gate else str(run) if run else ""))[:300],
         reason=reason,
