@@ -32,6 +32,7 @@ INTERVAL = 0.25  # seconds
 BATCH = 200
 TOGETHER = 50  # gates that are fired in one commit
 KEEP_HOUSE = 60.0  # seconds between two looks for what has expired, or is to be pruned
+FIND_STUCK = 5.0  # seconds between two looks for steps that are stuck
 NOTIFY = 1.0  # seconds between two looks for messages that are due
 RING_AGAIN = 5.0  # seconds before a run that stays due is rung for again
 SETTLE_AFTER_START = 5.0  # seconds without takeovers after PostgreSQL came (back): its workers come back too
@@ -103,7 +104,7 @@ class Sweeper:
         self.rung: dict[tuple[uuid.UUID, datetime], float] = {}  # a run that is due again is rung for again
         self.failed_gates = PushedBack()
         self.failed_runs = PushedBack()
-        self.keeps_house_at = self.notifies_at = 0.0
+        self.keeps_house_at = self.notifies_at = self.finds_stuck_at = 0.0
         self.stopping = False
 
     def run_forever(self) -> None:
@@ -127,7 +128,7 @@ class Sweeper:
     def sweep(self) -> None:
         """One look at everything."""
         first = (self.fire_gates, self.take_over, self.settle, self.end_overdue, self.cut_stuck_workers, self.ring, self.tell)
-        for part in (*first, self.remind, self.notify, self.keep_house, self.alive):
+        for part in (*first, self.remind, self.notify, self.find_stuck, self.keep_house, self.alive):
             try:
                 part()
             except (OperationalError, InterfaceError, psycopg.OperationalError):
@@ -190,15 +191,22 @@ class Sweeper:
         candidates = Run.objects.overdue().exclude(pk__in=self.failed_runs.ids()).order_by("deadline_at")
         return self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_overdue, self.failed_runs)
 
+    def find_stuck(self) -> int:
+        """Steps that run for much longer than usual."""
+        now = time.monotonic()
+        if now < self.finds_stuck_at:
+            return 0
+        self.finds_stuck_at = now + FIND_STUCK
+        return self._each(stuck.candidates(BATCH), stuck.note, self.failed_runs)
+
     def keep_house(self) -> None:
-        """What can wait for a minute: runs that have expired, steps that are stuck, and histories whose retention is over."""
+        """What can wait for a minute: runs that have expired, and histories whose retention is over."""
         now = time.monotonic()
         if now < self.keeps_house_at:
             return
         self.keeps_house_at = now + KEEP_HOUSE
         candidates = deadlines.expired().exclude(pk__in=self.failed_runs.ids()).order_by("updated_at")
         self._each(candidates.values_list("pk", flat=True)[:BATCH], deadlines.end_expired, self.failed_runs)
-        self._each(stuck.candidates(BATCH), stuck.note, self.failed_runs)
         keeping.forget_messages()
         self._each(pruning.due(pruning.BATCH), pruning.prune_run, self.failed_runs, key=lambda run: run.pk)
 

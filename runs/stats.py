@@ -8,14 +8,14 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDay
 
 from runs.clock import Now
-from runs.models import Run, RunQuerySet, WorkflowHold
+from runs.models import Run, RunQuerySet
 from runs.moves import Status
 
 AGES = (("1h", 3600), ("8h", 8 * 3600), ("24h", 24 * 3600))
 
 
 def counts(runs: RunQuerySet) -> dict[str, Any]:
-    """Counts by status, runs waiting for people by age, in flight, overdue, and today's failures and cost."""
+    """Counts by status, waiting by age, in flight, stuck, due and not taken (``late``), and today's failures and cost."""
     by_status = dict(runs.values_list("status").annotate(number=Count("pk")))
     today = runs.filter(updated_at__gte=TruncDay(Now()))
     sums = today.aggregate(failed=Count("pk", filter=Q(status=Status.FAILED)), cost=Sum("cost_usd"))
@@ -23,7 +23,8 @@ def counts(runs: RunQuerySet) -> dict[str, Any]:
         "by_status": {str(status): by_status.get(status, 0) for status in Status},
         "in_flight": by_status.get(Status.RUNNING, 0) + by_status.get(Status.QUEUED, 0),
         "waiting": {"total": by_status.get(Status.WAITING, 0), "by_age": _ages(runs)},
-        "stuck": _overdue(runs),
+        "stuck": runs.stuck().count(),
+        "late": runs.late().count(),
         "failed_today": sums["failed"],
         "cost_today_usd": float(sums["cost"] or 0),
     }
@@ -58,10 +59,3 @@ def _ages(runs: RunQuerySet) -> dict[str, int]:
     waiting = runs.filter(status=Status.WAITING).annotate(age=Now() - F("updated_at"))
     ages = {f"under_{name}": waiting.filter(age__lt=timedelta(seconds=length)).count() for name, length in AGES}
     return {**ages, "older": waiting.filter(age__gte=timedelta(seconds=AGES[-1][1])).count()}
-
-
-def _overdue(runs: RunQuerySet) -> int:
-    """Queued runs that nobody has taken for half a minute, and attempts in flight for over ten minutes."""
-    held = WorkflowHold.objects.open().values("workflow")
-    queued = Q(status=Status.QUEUED, available_at__lt=Now() - timedelta(seconds=30)) & ~Q(workflow__in=held)
-    return runs.filter(queued | Q(status=Status.RUNNING, step_started_at__lt=Now() - timedelta(seconds=600))).count()

@@ -37,13 +37,14 @@ def test_a_step_three_times_slower_than_usual_is_noted_once_and_told(in_flight, 
     usual(make_run, worker, 20)
     slow, fine = in_flight(61), in_flight(59)
     sweeper = Sweeper()
-    sweeper.keep_house()
-    sweeper.keeps_house_at = 0
-    sweeper.keep_house()
+    sweeper.find_stuck()
+    sweeper.finds_stuck_at = 0
+    sweeper.find_stuck()
     notes = Event.objects.filter(kind=Kind.NOTE)
     assert [(note.run_id, note.by) for note in notes] == [(slow.pk, "sweeper")]
     assert "one has been at work for 1 m; usually at most 20 s" in notes[0].facts()["text"]
     assert kinds(fine) == ["checkpoint"]
+    assert list(Run.objects.stuck()) == [slow]
     deliver()
     told = Delivery.objects.get(occasion=Occasion.STUCK)
     assert told.user == people.alice and told.run_id == slow.pk
@@ -71,6 +72,7 @@ def test_a_gate_and_a_sleeping_run_are_never_stuck(make_gate, at):
 def test_the_next_step_can_be_stuck_again(in_flight):
     run = in_flight(400)
     assert stuck.note(run.pk) and not stuck.note(run.pk)
-    Event.objects.filter(run=run).update(at=database_now() - timedelta(seconds=500))
-    Run.objects.filter(pk=run.pk).update(step="two", visit=2, step_started_at=database_now() - timedelta(seconds=400))
-    assert stuck.note(run.pk)
+    found = database_now() - timedelta(seconds=500)
+    Run.objects.filter(pk=run.pk).update(step="two", visit=2, stuck_at=found, step_started_at=found + timedelta(seconds=100))
+    assert not Run.objects.stuck().exists()
+    assert stuck.note(run.pk) and Run.objects.stuck().get() == run

@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models import F
 
 from runs import hot
-from runs.clock import database_now
-from runs.models import Branch, Event, Kind, Run
+from runs.clock import Now, database_now
+from runs.models import Branch, Kind, Run
 from runs.services import journal, moves
 from workflows import registry
 from workflows.durations import words
@@ -68,9 +68,9 @@ def note(run_id: uuid.UUID) -> bool:
         return False
     seconds = (database_now() - row.step_started_at).total_seconds()
     limit = limit_of(run.workflow, run.version, row.step)
-    said = Event.objects.filter(run=run, kind=Kind.NOTE, at__gte=row.step_started_at, detail__contains='"act":"stuck"')
-    if seconds < limit.seconds or said.exists():
+    if seconds < limit.seconds or (run.stuck_at is not None and run.stuck_at >= row.step_started_at):
         return False
+    Run.objects.filter(pk=run.pk).update(stuck_at=Now())
     text = f"{row.step} has been at work for {words(seconds)}; {limit.why}"
     moves.record(row, journal.Entry(Kind.NOTE, row.step, row.attempt, "sweeper", {"act": "stuck", "text": text}))
     moves.poke_on_commit(run)

@@ -34,6 +34,21 @@ class RunQuerySet(models.QuerySet["Run"]):
         ahead = self.filter(deadline_at__lte=Now(), status__in=(Status.QUEUED, Status.WAITING), rolls_back_from=None)
         return ahead.exclude(learning)
 
+    def stuck(self) -> "RunQuerySet":
+        """With a step in flight, of its own or of a branch, that was found to run for much longer than usual."""
+        from runs.models.branch import Branch  # which needs Run
+
+        branches = Branch.objects.filter(run=models.OuterRef("pk"), worker__isnull=False)
+        own = models.Q(worker__isnull=False, step_started_at__lte=models.F("stuck_at"))
+        parts = models.Exists(branches.filter(step_started_at__lte=models.OuterRef("stuck_at")))
+        return self.filter(own | parts, stuck_at__isnull=False, finished_at=None)
+
+    def late(self) -> "RunQuerySet":
+        """Due, and for half a minute in nobody's hands, though nobody holds them."""
+        held = WorkflowHold.objects.open().values("workflow")
+        due = self.filter(status=Status.QUEUED, available_at__lt=Now() - timedelta(seconds=30))
+        return due.exclude(workflow__in=held)
+
     def for_list(self) -> "RunQuerySet":
         """What a list shows: never a state, an input or a traceback."""
         held = WorkflowHold.objects.open().filter(workflow=models.OuterRef("workflow"))
@@ -55,6 +70,7 @@ class Run(Carried):
     cost_allowed = models.DecimalField(max_digits=16, decimal_places=6, null=True)
     breakpoints = ArrayField(models.CharField(max_length=200), default=list)  # steps before which it is held, each once
     deadline_at = models.DateTimeField(null=True)  # no step starts after it
+    stuck_at = models.DateTimeField(null=True)  # when a step was last found to run for much longer than usual
     fan_out = models.ForeignKey(  # the fan-out whose branches are under way, or are to be joined
         "FanOut", models.SET_NULL, null=True, related_name="+", db_index=False, db_constraint=False
     )
@@ -110,6 +126,9 @@ class Run(Carried):
             models.Index(name="run_newest", fields=["-created_at", "-id"]),
             models.Index(name="run_by_status", fields=["status", "-created_at"]),
             models.Index(name="run_by_workflow", fields=["workflow", "-created_at"]),
+            # what ended lately, and what is stuck
+            models.Index(name="run_finished", fields=["-finished_at"], condition=models.Q(finished_at__isnull=False)),
+            models.Index(name="run_stuck", fields=["stuck_at"], condition=models.Q(stuck_at__isnull=False, finished_at=None)),
         ]
 
     def __str__(self) -> str:
