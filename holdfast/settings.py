@@ -107,6 +107,7 @@ INSTALLED_APPS = [
     "checkpoints",
     "approvals",
     "engine",
+    "console",
     *(["demo"] if HOLDFAST_DEMO else []),
     "holdfast",
     *HOLDFAST_APPS,
@@ -146,6 +147,7 @@ TEMPLATES = [
             "builtins": [
                 "runs.templatetags.holdfast",
                 "approvals.templatetags.gates",
+                "console.templatetags.timeline",
                 "template_partials.templatetags.partials",
             ],
         },

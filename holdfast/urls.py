@@ -6,10 +6,11 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from approvals.consumers import GateTail
+from console.consumers import RunPageTail
 from holdfast import signing_in, views
 from holdfast.api import api
 from runs import audit_views
-from runs.consumers import RunListTail, RunTail
+from runs.consumers import RunListTail
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
@@ -19,6 +20,7 @@ urlpatterns = [
     path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
     path("admin/logout/", signing_in.SignOut.as_view()),
     path("admin/password_change/", signing_in.PasswordChange.as_view(), name="password-change"),
+    path("", include("console.urls")),
     path("", include("engine.urls")),
     path("runs/", include("runs.urls")),
     path("audit/", audit_views.audit_list, name="audit-list"),
@@ -36,7 +38,7 @@ urlpatterns = [
 ]
 
 websocket_urlpatterns = [
-    path("ws/runs/<uuid:run_id>/", RunTail.as_asgi()),
+    path("ws/runs/<uuid:run_id>/", RunPageTail.as_asgi()),
     path("ws/runs/", RunListTail.as_asgi()),
     path("ws/gates/", GateTail.as_asgi()),
 ]

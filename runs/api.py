@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Query, Router, Schema
 from pydantic import Field
 
-from runs import branches, filters, lineage, pages, reading, stats, waiting
+from runs import branches, filters, lineage, pages, reading, stats, terms, waiting
 from runs.models import Kind, Run
 from runs.moves import BranchStatus, Status
 from runs.schemas import BranchList, Journal, Lineage, Logs, RunDetail, RunList
@@ -26,6 +26,9 @@ class RunQuery(Schema):
     q: str | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
+    query: Annotated[
+        str | None, Field(description="As typed on the page of runs", examples=["status:failed label.customer:acme cost:>1"])
+    ] = None
     cursor: str | None = None
     limit: Limit = 50
 
@@ -33,6 +36,7 @@ class RunQuery(Schema):
 @router.get("/runs", response=RunList, operation_id="list_runs", summary="Runs, newest first")
 def list_runs(request: HttpRequest, query: Query[RunQuery]) -> dict[str, Any]:
     runs = filters.narrow(Run.objects.visible_to(request.user).for_list(), query)
+    runs = terms.narrow(runs, query.query or "")
     items, following = pages.page(runs, key="created_at", cursor=query.cursor, limit=query.limit)
     return {"items": [reading.run_as_json(run) for run in branches.count(items)], "next": following}
 

@@ -39,15 +39,16 @@ class RunTail(Tail):
     async def _catch_up(self) -> None:
         first = True
         while True:
-            run, entries = await read(self.run_id, self.after)
-            if run is None:
+            news = await read(self.run_id, self.after)
+            if news is None:
                 return
-            if first and self.after > run["seq"]:  # a failover lost what this client has seen
+            entries = news.entries
+            if first and self.after > news.run["seq"]:  # a failover lost what this client has seen
                 await self.send_json({"reset": True})
                 self.after, first = -1, False
                 continue
             if first or entries:
-                await self._send(News(run, entries))
+                await self._send(news)
             first = False
             self.after = entries[-1]["seq"] if entries else self.after
             if len(entries) < BATCH:
@@ -71,7 +72,7 @@ class RunTail(Tail):
             await self._catch_up()
             return
         if len(entries) != len(news.entries):
-            news = News(news.run, entries)
+            news = News(news.run, entries, row=news.row)
         if entries:
             self.after = entries[-1]["seq"]
         elif news.run["seq"] > self.after:
@@ -86,18 +87,17 @@ class RunTail(Tail):
         if not self.html:
             await self.send_json({"run": news.run, "entries": news.entries})
             return
-        if "html" not in news.rendered:
-            news.rendered["html"] = await database_sync_to_async(render_run)(news)
+        page = self.query.get("page", "")
+        if page not in news.rendered:
+            news.rendered[page] = await database_sync_to_async(self.render)(news, page)
         await self.send_json(
-            {"content": news.rendered["html"], "seq": max([self.after, *(e["seq"] for e in news.entries)]),
+            {"content": news.rendered[page], "seq": max([self.after, *(e["seq"] for e in news.entries)]),
              "status": news.run["status"]}
         )  # fmt: skip
 
-
-def render_run(news: News) -> str:
-    """The viewer-neutral fragments of a run page that change with its journal."""
-    run = Run.objects.select_related("created_by").get(pk=news.run["id"])
-    return render_to_string("runs/live/_run.html", {"run": run, "entries": news.entries})
+    def render(self, news: News, page: str) -> str:
+        """The viewer-neutral fragments of one of the run's pages that change with its journal."""
+        raise AssertionError("who has pages says what is on them")
 
 
 class RunListTail(Tail):

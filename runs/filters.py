@@ -38,20 +38,26 @@ def narrow(runs: RunQuerySet, wanted: Wanted) -> RunQuerySet:
         runs = runs.filter(started_at__gte=wanted.started_after)
     if wanted.started_before:
         runs = runs.filter(started_at__lt=wanted.started_before)
-    return runs.filter(_matches(plain_text("q", wanted.q))) if wanted.q else runs
+    return runs.filter(matching(plain_text("q", wanted.q))) if wanted.q else runs
 
 
-def _matches(text: str) -> Q:
+def matching(text: str) -> Q:
     """Free text over id, workflow, step, labels and error."""
     found = Q(workflow__icontains=text) | Q(step__icontains=text) | Q(error__message__icontains=text)
-    found |= Q(labels__icontains=text)
-    try:
-        found |= Q(pk=uuid.UUID(text))
-    except ValueError:
-        if len(text) >= 4 and all(letter in "0123456789abcdef-" for letter in text.lower()):
-            ending = Run.objects.annotate(text=Cast("id", CharField())).filter(text__endswith=text.lower())
-            found |= Q(pk__in=ending.values("pk"))
+    found |= Q(labels__icontains=text) | by_id(text)
     return found
+
+
+def by_id(text: str) -> Q:
+    """A whole id, or how one ends, from four characters on: ``…7f3a`` as pages show it, too."""
+    text = text.removeprefix("…")
+    try:
+        return Q(pk=uuid.UUID(text))
+    except ValueError:
+        if len(text) < 4 or any(letter not in "0123456789abcdef-" for letter in text.lower()):
+            return Q(pk__in=[])
+        ending = Run.objects.annotate(text=Cast("id", CharField())).filter(text__endswith=text.lower())
+        return Q(pk__in=ending.values("pk"))
 
 
 def plain_text(name: str, value: str) -> str:

@@ -35,6 +35,7 @@ class News:
     entries: list[dict[str, Any]] = field(default_factory=list)
     progress: dict[str, Any] | None = None
     stream: str = ""
+    row: Run | None = field(default=None, compare=False)  # the run as it was when the entries were read
     rendered: dict[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -121,15 +122,16 @@ class Hub:
         while True:
             after = self.seen.get(run_id)
             wanted = run_id in self.watchers
-            run, entries = await read(run_id, after if wanted and after is not None else None)
-            if run is None:
+            news = await read(run_id, after if wanted and after is not None else None)
+            if news is None:
                 return
+            run, entries = news.run, news.entries
             if len(self.seen) > 10_000:
                 self.seen = {key: value for key, value in self.seen.items() if key in self.watchers}
                 self.marks = {key: value for key, value in self.marks.items() if key in self.watchers}
             self.seen[run_id] = entries[-1]["seq"] if len(entries) == BATCH else run["seq"]
             self.marks[run_id] = run["updated_at"]
-            self._hand_out(run_id, News(run, entries))
+            self._hand_out(run_id, news)
             if len(entries) < BATCH:
                 return
 
@@ -144,13 +146,13 @@ class Hub:
 
 
 @database_sync_to_async
-def read(run_id: str, after: int | None) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """The run, and its entries after ``after`` (None: none of them)."""
+def read(run_id: str, after: int | None) -> News | None:
+    """The run, and its entries after ``after`` (None: none of them); None where there is no such run."""
     run = Run.objects.defer("input", "saved").filter(pk=run_id).first()
     if run is None:
-        return None, []
+        return None
     entries = [] if after is None else reading.journal(run, after=after, before=run.seq + 1, limit=BATCH)
-    return reading.run_as_json(run), entries
+    return News(reading.run_as_json(run), entries, row=run)
 
 
 @database_sync_to_async

@@ -1,8 +1,6 @@
-"""Pages of runs: the list, and one run with its timeline."""
+"""Parts of a run's page: its branches, and its family."""
 
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -10,66 +8,9 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 
-from runs import branches, filters, lineage, pages, reading
-from runs.access import may
+from runs import branches, lineage
 from runs.models import FanOut, Run
 from runs.moves import BranchStatus, Status
-from workflows import registry
-
-PAGE = 50
-WINDOW = 200  # journal entries that a run page opens with, newest at the bottom
-
-
-@dataclass
-class Wanted:
-    """The list's filters as its address carries them."""
-
-    status: str | None
-    workflow: str | None
-    q: str | None
-    label: str | None = None
-    started_after: datetime | None = None
-    started_before: datetime | None = None
-
-
-@login_required
-def run_list(request: HttpRequest) -> HttpResponse:
-    given: dict[str, Any] = {name: request.GET.get(name, "").replace("\0", "") or None for name in ("status", "workflow", "q")}
-    wanted = Wanted(**given)
-    wanted.status = wanted.status if wanted.status in Status.values else None
-    runs = filters.narrow(Run.objects.visible_to(request.user).for_list(), wanted)
-    try:
-        items, following = pages.page(runs, key="created_at", cursor=request.GET.get("cursor"), limit=PAGE)
-    except pages.CursorInvalid:
-        items, following = pages.page(runs, key="created_at", cursor=None, limit=PAGE)
-    context = {
-        "runs": branches.count(items),
-        "next": following,
-        "wanted": wanted,
-        "statuses": list(Status),
-        "workflows": registry.all_newest(),
-        "may_start": may(request.user, "operate"),
-        "may_see": may(request.user, "see"),
-    }
-    return render(request, "runs/list.html", context)
-
-
-@login_required
-def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    runs = Run.objects.visible_to(request.user).select_related("created_by", "forked_from")
-    run = get_object_or_404(runs, pk=run_id)
-    entries = reading.journal(run, newest_first=True, limit=WINDOW)[::-1]
-    context = {"run": run, "entries": entries, "after": entries[-1]["seq"] if entries else -1, **_earlier(entries)}
-    return render(request, "runs/detail.html", context)
-
-
-@login_required
-def journal_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
-    """Entries before one, for the button above the oldest that is shown."""
-    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
-    before = whole_number(request.GET.get("before", ""))
-    entries = reading.journal(run, before=before, newest_first=True, limit=WINDOW)[::-1]
-    return render(request, "runs/_earlier.html", {"run": run, "entries": entries, **_earlier(entries)})
 
 
 @login_required
@@ -112,7 +53,3 @@ def _branch_tabs(fan_out: FanOut) -> list[tuple[str, str, int]]:
 def whole_number(text: str) -> int | None:
     """A number from an address or a form, or None: digits that fit a bigint."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _earlier(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"earlier": entries[0]["seq"] if entries and entries[0]["seq"] > 0 else None}

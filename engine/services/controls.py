@@ -210,7 +210,7 @@ def set_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
         raise InputInvalid({"step": f"one of {', '.join(workflow.steps)} was expected, not {step[:100]!r}"})
     if step not in run.breakpoints:
         audit.record(by, Act.NOTED, run=run, changed={"breakpoint": step})
-        _noted(run, by, {"text": f"breakpoint set before {step}"}, breakpoints=[*run.breakpoints, step])
+        _noted(run, by, {"act": "breakpoint", "text": f"breakpoint set before {step}"}, breakpoints=[*run.breakpoints, step])
     return run
 
 
@@ -221,7 +221,7 @@ def clear_breakpoint(run_id: Any, *, by: Any, step: str) -> Run:
     if step in run.breakpoints:
         kept = [other for other in run.breakpoints if other != step]
         audit.record(by, Act.NOTED, run=run, changed={"breakpoint_taken_back": step})
-        _noted(run, by, {"text": f"breakpoint before {step} taken back"}, breakpoints=kept)
+        _noted(run, by, {"act": "breakpoint", "text": f"breakpoint before {step} taken back"}, breakpoints=kept)
     return run
 
 
@@ -280,7 +280,7 @@ def _request(run: Run, what: Requested, by: Any, reason: str) -> Run:
     if run.worker is None:  # its branches have it; where none is in a step, the request is honoured at once
         run_id = run.pk
         transaction.on_commit(lambda: settling.settle(run_id), robust=True)
-    return _noted(run, by, {"text": verb, "reason": reason}, requested=what, reason=reason)
+    return _noted(run, by, {"act": "request", "text": verb, "reason": reason}, requested=what, reason=reason)
 
 
 def _check_changeable(run: Run) -> None:

@@ -1,12 +1,19 @@
-// A run started since the page was opened is announced, not inserted under the pointer; not where the list is narrowed.
-const fresh = new Set();
-const opened = Date.now();
+// Runs started since the page was opened are announced, not inserted under the pointer. The server says which are wanted here.
+const opened = new Date().toISOString();
+const seen = new Set();
+let due = null;
+
+function ask() {
+  due = null;
+  const news = document.getElementById("news");
+  const address = new URL(news.dataset.news, location.href);
+  address.searchParams.set("since", opened);
+  htmx.ajax("GET", address.pathname + address.search, { source: news, target: news, swap: "innerHTML" });
+}
 
 document.addEventListener("holdfast:message", ({ detail }) => {
-  const news = document.getElementById("news");
-  if (!news || !detail.run || location.search || document.getElementById(`run-${detail.run}`)) return;
-  if (new Date(detail.created_at) < opened) return;
-  fresh.add(detail.run);
-  news.hidden = false;
-  news.querySelector("[data-count]").textContent = fresh.size;
+  if (!document.getElementById("news")?.dataset.news || !detail.run || seen.has(detail.run)) return;
+  if (document.getElementById(`run-${detail.run}`) || detail.created_at < opened.replace("Z", "")) return;
+  seen.add(detail.run);
+  due ??= setTimeout(ask, 300);
 });

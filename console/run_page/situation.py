@@ -1,0 +1,104 @@
+"""Where a run stands, in the words of the person who has to know: who must act, by when, and what happens otherwise."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from approvals.consequences import timeout_in_words
+from approvals.models import Gate, GateKind
+from approvals.services.tallying import tally
+from engine import usual
+from runs.models import Run
+from runs.moves import Status
+from workflows import registry
+from workflows.errors import StepGone
+
+ENDED = {
+    Status.SUCCEEDED: "nobody, it is done",
+    Status.REJECTED: "nobody, it was rejected",
+    Status.CANCELLED: "nobody, it was cancelled",
+    Status.ROLLED_BACK: "nobody, it was rolled back",
+}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who must act. ``kind``: people, operator, nobody; ``until`` is when what ``then`` says happens by itself."""
+
+    kind: str
+    words: str
+    until: datetime | None = None
+    then: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """``position`` is the step's place among those of the workflow, ``usual`` what it usually takes in seconds."""
+
+    actor: Actor
+    position: tuple[int, int] | None
+    usual: float | None
+    attempts: int | None
+    is_stuck: bool
+
+
+def of(run: Run) -> Situation:
+    names, attempts = _steps(run)
+    place = (names.index(run.step) + 1, len(names)) if run.step in names else None
+    often = None if run.is_final else usual.of(run.workflow).get(run.step)
+    is_stuck = run.stuck_at is not None and Run.objects.stuck().filter(pk=run.pk).exists()
+    return Situation(_actor(run, is_stuck, attempts), place, often.seconds if often else None, attempts, is_stuck)
+
+
+def _steps(run: Run) -> tuple[list[str], int | None]:
+    try:
+        workflow = registry.version(run.workflow, run.version)
+        return list(workflow.steps), None if run.step == "end" else workflow.find(run.step).retry.attempts
+    except (registry.WorkflowUnknown, StepGone):
+        return [], None
+
+
+def _actor(run: Run, is_stuck: bool, attempts: int | None) -> Actor:
+    if run.is_copy and not run.is_final:
+        return Actor("nobody", "nobody, it is a copy: an admin can fork it")
+    if run.is_final:
+        if run.can_retry:
+            return Actor("operator", "an operator: it does not go on by itself")
+        return Actor("nobody", ENDED.get(Status(run.status), "nobody, it has ended"))
+    if run.status == Status.HELD:
+        return Actor("operator", "an operator: it goes on when it is released")
+    if run.is_held_with_workflow:
+        return Actor("operator", f"an operator: it goes on when {run.workflow} is released")
+    gates = list(run.gates.open().for_list().by_time_left()[:21])
+    if gates:
+        return _people(gates)
+    if is_stuck:
+        return Actor("operator", "an operator should look: this is far longer than usual")
+    return _by_itself(run, attempts)
+
+
+def _people(gates: list[Gate]) -> Actor:
+    gate = gates[0]
+    if gate.kind == GateKind.OUTCOME:
+        words = "an operator: say whether it happened"
+    elif gate.kind == GateKind.UNDO:
+        words = "an operator: undoing it keeps failing"
+    else:
+        found = tally(gate)
+        words = gate.approvers_in_words() + (f", {found.in_words()} given" if found.needed > 1 else "")
+    more = f", at {'20+' if len(gates) > 20 else len(gates)} gates" if len(gates) > 1 else ""
+    return Actor("people", words + more, gate.due_at, timeout_in_words(gate.on_timeout) if gate.due_at else "")
+
+
+def _by_itself(run: Run, attempts: int | None) -> Actor:
+    if run.signal_name:
+        until = None if run.available_at.year == 9999 else run.available_at
+        return Actor("nobody", f"whoever sends the signal “{run.signal_name}”", until, "it goes on without" if until else "")
+    if run.is_put_off:
+        what = "it sleeps" if run.pause and run.pause["kind"] == "sleep" else "it tries again by itself"
+        return Actor("nobody", "nobody", run.available_at, what)
+    if run.status == Status.QUEUED:
+        return Actor("nobody", "nobody, a worker takes it as soon as one is free")
+    if run.status == Status.ROLLING_BACK:
+        return Actor("nobody", "nobody, its effects are being undone")
+    last = f", attempt {run.attempt} of {attempts}" if attempts and run.attempt > 1 else ""
+    return Actor("nobody", f"nobody, it is at work{last}")

@@ -1,0 +1,280 @@
+"""The timeline of a run: its journal as rows of bars, one row for each visit of a step.
+
+Times are milliseconds since the run was created. A bar without an end lasts until now. A row that is closed never changes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from runs import reading
+from runs.models import Kind, Run
+from runs.moves import Status
+from workflows.steps import Gate, Step
+
+NOTICED = 50.0  # ms: a shorter wait is no wait
+LIMIT = 500  # entries that are read to find where a row begins
+PEOPLE = frozenset({Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.DECIDED, Kind.ESCALATED, Kind.REMINDED, Kind.GATE_WITHDRAWN})
+OF_THE_RUN = frozenset(
+    {Kind.HELD, Kind.RELEASED, Kind.CANCELLED, Kind.RETRIED, Kind.FORKED, Kind.ENDED, Kind.NOTE, Kind.SIGNAL}
+)
+GOES_ON = frozenset({Kind.RELEASED, Kind.RETRIED, Kind.DECIDED, Kind.SIGNAL})  # from then on it waits for a worker
+
+
+@dataclass
+class Bar:
+    """``kind``: queue, work, failed, lost, people, sleep, branches, held or undo."""
+
+    kind: str
+    start: float
+    end: float | None
+    words: str = ""
+
+
+@dataclass
+class Row:
+    """``state``: open, done, failed, or ``point`` for what only happened. ``seq`` is that of its first entry."""
+
+    seq: int
+    step: str
+    kind: str
+    state: str = "open"
+    bars: list[Bar] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    cost: float = 0.0
+    tokens: int = 0
+
+    @property
+    def last(self) -> int:
+        return int(self.entries[-1]["seq"]) if self.entries else self.seq
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The entries that say more than that the step is done, the last few."""
+        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or one["detail"].get("reused_from") is not None]
+        return said[-3:]
+
+    @property
+    def checkpoint(self) -> int | None:
+        """The seq of the state that it left."""
+        found = [one["seq"] for one in self.entries if one["kind"] == Kind.CHECKPOINT]
+        return found[-1] if found else None
+
+    @property
+    def end(self) -> float | None:
+        return self.bars[-1].end if self.bars else None
+
+    @property
+    def worked(self) -> float | None:
+        """ms of work, of all attempts; None where it is still at work, or never was."""
+        done = [
+            bar.end - bar.start for bar in self.bars if bar.kind in ("work", "failed", "lost", "undo") and bar.end is not None
+        ]
+        return sum(done) if done else None
+
+    @property
+    def attempts(self) -> int:
+        return sum(bar.kind in ("work", "failed", "lost") for bar in self.bars)
+
+
+class Waterfall:
+    """Reads entries in their order; ``rows`` are in the order of their first entry."""
+
+    def __init__(self, run: Run, steps: Mapping[str, Step], *, free_at: float | None = None) -> None:
+        self.run, self.steps = run, steps
+        self.rows: list[Row] = []
+        self.free_at = free_at  # since when the run could have been taken by a worker
+        self.open: Row | None = None
+        self.sent: Row | None = None  # the fan-out that is under way
+        self.parts: frozenset[str] = frozenset()
+
+    def read(self, entries: Iterable[Mapping[str, Any]]) -> "Waterfall":
+        for entry in entries:
+            self._read(dict(entry))
+        return self
+
+    def finish(self) -> "Waterfall":
+        """Close what the run's end closes, and show what it is at."""
+        if not self.run.is_final:
+            self._pending()
+            return self
+        for row in [row for row in self.rows if row.state == "open"]:
+            self._close(row, "failed" if self.run.status == Status.FAILED and row.kind != "held" else "done")
+            self._cut(row, self._ms(self.run.finished_at))
+        return self
+
+    def _read(self, entry: dict[str, Any]) -> None:
+        kind, detail = entry["kind"], entry["detail"]
+        at = self._ms(entry["at"])
+        if kind == Kind.FAN_OUT:
+            self._fan_out(entry, at)
+        elif self.sent is not None and (kind == Kind.BRANCH or detail.get("branch") is not None):
+            self.sent.entries.append(entry)
+            self._spend(self.sent, entry)
+        elif kind == Kind.CHECKPOINT:
+            self._checkpoint(entry, at)
+        elif kind in PEOPLE:
+            self._people(entry, at)
+        elif kind in OF_THE_RUN:
+            self._point(entry, at)
+        elif kind == Kind.COMPENSATED:
+            row = self._row(entry, f"undo {entry['step']}")
+            self._work(row, entry, "undo", at)
+            self._close(row, "done")
+        else:
+            self._attempt(entry, at)
+        if kind in GOES_ON:
+            self.free_at = at
+
+    def _fan_out(self, entry: dict[str, Any], at: float) -> None:
+        self.parts = frozenset(entry["detail"].get("branches") or ())
+        row = Row(entry["seq"], " and ".join(sorted(self.parts)), "branch", bars=[Bar("branches", at, None)], entries=[entry])
+        self.rows.append(row)
+        self.sent = row
+
+    def _checkpoint(self, entry: dict[str, Any], at: float) -> None:
+        if self.sent is not None and entry["step"] in self.parts:
+            row, self.sent = self.sent, None
+            row.entries.append(entry)
+            self._cut(row, self._ms(entry["started_at"]) if entry.get("started_at") else at)
+            self._close(row, "done")
+        else:
+            row = self._row(entry)
+            self._cut(row, at)
+            if entry.get("started_at"):
+                self._work(row, entry, "work", at)
+            self._spend(row, entry)
+            self._close(row, "done" if entry["step"] else "point")
+        self.free_at = at
+
+    def _people(self, entry: dict[str, Any], at: float) -> None:
+        row = self._row(entry)
+        if entry["kind"] in (Kind.GATE_OPENED, Kind.GATE_REOPENED) and not (row.bars and row.bars[-1].kind == "people"):
+            self._cut(row, at)
+            row.bars.append(Bar("people", at, None))
+        elif entry["kind"] == Kind.DECIDED and entry["detail"].get("final"):
+            self._cut(row, at)
+        elif entry["kind"] == Kind.GATE_WITHDRAWN:
+            self._cut(row, at)
+            self._close(row, "done")
+
+    def _point(self, entry: dict[str, Any], at: float) -> None:
+        """What was done to the run as a whole. It interrupts the step's row, which may go on after it."""
+        if entry["kind"] == Kind.RELEASED and self.rows and self.rows[-1].kind == "held":
+            row = self.rows[-1]
+            row.entries.append(entry)
+            self._cut(row, at)
+            row.state = "done"
+            return
+        held = entry["kind"] == Kind.HELD
+        row = Row(entry["seq"], "run", "held" if held else "run", "open" if held else "point", entries=[entry])
+        row.bars.append(Bar("held", at, None) if held else Bar("point", at, at))
+        self.rows.append(row)
+        if entry["kind"] in (Kind.RETRIED, Kind.HELD) and self.open is not None:
+            self._close(self.open, "failed" if entry["kind"] == Kind.RETRIED else self.open.state)
+        if entry["kind"] == Kind.ENDED:
+            row.state = "failed" if entry["detail"].get("status") == Status.FAILED else "point"
+
+    def _attempt(self, entry: dict[str, Any], at: float) -> None:
+        """A failed attempt, a lost worker, a sleep, or what was looked up: the step is not done."""
+        row = self._row(entry)
+        kinds = {Kind.ATTEMPT_FAILED: "failed", Kind.WORKER_LOST: "lost"}
+        if entry["kind"] in kinds:
+            self._work(row, entry, kinds[entry["kind"]], at)
+            self._spend(row, entry)
+        elif entry["kind"] == Kind.SLEPT:
+            row.bars.append(Bar("sleep", at, None))
+        self.free_at = at
+
+    def _row(self, entry: Mapping[str, Any], step: str = "") -> Row:
+        """The row of the entry's step: the open one, or a new one."""
+        name = step or entry["step"] or ("input" if entry["seq"] == 0 else "by hand")
+        if self.open is None or self.open.step != name:
+            if self.open is not None:
+                self._close(self.open, "done")
+            self.open = Row(entry["seq"], name, self._kind(name))
+            self.rows.append(self.open)
+        self.open.entries.append(dict(entry))
+        return self.open
+
+    def _kind(self, name: str) -> str:
+        step = self.steps.get(name)
+        return "gate" if isinstance(step, Gate) else "effect" if step is not None and step.is_effect else "step"
+
+    def _work(self, row: Row, entry: Mapping[str, Any], kind: str, at: float) -> None:
+        start = self._ms(entry["started_at"]) if entry.get("started_at") else at
+        self._cut(row, start)
+        if self.free_at is not None and start - self.free_at > NOTICED and not (row.bars and row.bars[-1].kind == "sleep"):
+            row.bars.append(Bar("queue", self.free_at, start))
+        error = entry["detail"].get("error") or {}
+        row.bars.append(Bar(kind, start, at, f"attempt {entry['attempt']}" + (f": {error['type']}" if error else "")))
+
+    def _spend(self, row: Row, entry: Mapping[str, Any]) -> None:
+        usage = entry["detail"].get("usage") or {}
+        row.cost += float(usage.get("cost_usd") or 0)
+        row.tokens += int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
+
+    def _cut(self, row: Row, at: float | None) -> None:
+        """What lasted until now ends."""
+        if row.bars and row.bars[-1].end is None:
+            row.bars[-1].end = at
+
+    def _close(self, row: Row, state: str) -> None:
+        row.state = state
+        if self.open is row:
+            self.open = None
+        if self.sent is row:
+            self.sent = None
+
+    def _pending(self) -> None:
+        run = self.run
+        held = run.status == Status.HELD
+        if held or self.sent is not None or run.is_fanned_out or run.step == "end":
+            return
+        row = self.open
+        if row is None or row.step != run.step:
+            row = Row(run.seq + 1, f"undo {run.step}" if run.rolls_back else run.step, self._kind(run.step))
+            self.rows.append(row)
+        if run.step_started_at is not None:
+            start = self._ms(run.step_started_at)
+            self._cut(row, start)
+            if self.free_at is not None and start - self.free_at > NOTICED and not row.bars:
+                row.bars.append(Bar("queue", self.free_at, start))
+            row.bars.append(Bar("undo" if run.rolls_back else "work", start, None, f"attempt {run.attempt}"))
+        elif not row.bars or row.bars[-1].end is not None:
+            since = self.free_at if self.free_at is not None else self._ms(run.updated_at)
+            row.bars.append(Bar("people" if run.status == Status.WAITING else "queue", since, None))
+
+    def _ms(self, at: datetime | str | None) -> float:
+        when = datetime.fromisoformat(at) if isinstance(at, str) else at
+        return 0.0 if when is None else (when - self.run.created_at).total_seconds() * 1000
+
+
+def rows_of(run: Run, entries: list[dict[str, Any]], steps: Mapping[str, Step]) -> list[Row]:
+    """The rows that these consecutive entries belong to, whole: those that began before are read from their beginning.
+
+    ``run`` is as it was when the entries were read. What it is at is among the rows when they lead up to its ``seq``.
+    """
+    first = entries[0]["seq"] if entries else run.seq + 1
+    before = _since_boundary(run, first)
+    found = Waterfall(run, steps, free_at=0.0 if not before and first == 0 else None).read([*before, *entries])
+    if not entries or entries[-1]["seq"] == run.seq:
+        found.finish()
+    return [row for row in found.rows if row.state == "open" or row.last >= first]
+
+
+def _since_boundary(run: Run, seq: int) -> list[dict[str, Any]]:
+    """The entries before ``seq`` back to the last checkpoint, or the fan-out that is under way."""
+    if seq <= 0:
+        return []
+    found = reading.journal(run, before=seq, newest_first=True, limit=LIMIT)
+    kept: list[dict[str, Any]] = []
+    in_fan_out = any(entry["kind"] == Kind.BRANCH for entry in found[:1])
+    for entry in found:
+        kept.append(entry)
+        if entry["kind"] == Kind.FAN_OUT:
+            in_fan_out = False
+        if entry["kind"] == Kind.CHECKPOINT and not in_fan_out:
+            break
+    return kept[::-1]
