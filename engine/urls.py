@@ -1,10 +1,8 @@
 from django.urls import path
 
-from engine import control_views, fork_views, views, workflow_views
+from engine import control_views, fork_views, views
 
 urlpatterns = [
-    path("workflows/", workflow_views.workflow_list, name="workflow-list"),
-    path("workflows/<str:name>/hold/", workflow_views.workflow_hold, name="workflow-hold"),
     path("runs/new/<str:name>/", views.run_create, name="run-create"),
     path("runs/<uuid:run_id>/controls/", control_views.control_list, name="control-list"),
     path("runs/<uuid:run_id>/controls/<str:control>/", control_views.control_create, name="control-create"),

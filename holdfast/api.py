@@ -27,7 +27,7 @@ from approvals.services import policies
 from checkpoints import key_history, revealing, store
 from engine.services import starting, workflow_holds
 from holdfast import VERSION, batch_api
-from holdfast.models import ApiToken
+from holdfast.models import ApiToken, Scope
 from holdfast.problems import problem
 from runs import access, doors, filters, pages, reading
 from runs.services.moves import MoveRefused
@@ -41,11 +41,15 @@ class Token(HttpBearer):
     """``Authorization: Bearer hf_…``"""
 
     def authenticate(self, request: HttpRequest, token: str) -> Any | None:
-        user = ApiToken.owner(token)
-        if user is not None:
-            request.user = user
-            doors.came(user, doors.API, doors.address_of(request))
-        return user
+        found = ApiToken.find(token)
+        if found is None:
+            return None
+        request.user = found.user
+        doors.came(found.user, doors.API, doors.address_of(request))
+        scope = Scope(found.scope)
+        if not scope.allows(request.method or "", request.path):
+            raise access.NotPermitted(f"This token's scope is “{scope.label}”.")
+        return found.user
 
 
 class Session(APIKeyCookie):

@@ -2,14 +2,35 @@
 
 import hashlib
 import secrets
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from runs.clock import Now
 
 PREFIX = "hf_"
+
+
+USED_EVERY = timedelta(minutes=1)  # how exactly the last use of a token is known
+
+
+class Scope(models.TextChoices):
+    """What a token may at most do of what its owner may."""
+
+    ALL = "all", "everything its owner may"
+    READ = "read", "read"
+    RUNS = "runs", "read, start and control runs"
+    GATES = "gates", "read, and decide gates"
+
+    def allows(self, method: str, path: str) -> bool:
+        """Whether a request may be made: by its method and its path under ``/api/``."""
+        if self == Scope.ALL or method in ("GET", "HEAD", "OPTIONS"):
+            return True
+        nouns = {Scope.RUNS: ("runs", "workflows"), Scope.GATES: ("gates",)}
+        return path.removeprefix("/api/").partition("/")[0] in nouns.get(self, ())
 
 
 class ApiToken(models.Model):
@@ -20,6 +41,8 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=100, default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True)
+    scope = models.CharField(max_length=10, choices=Scope, default=Scope.ALL)
+    last_used_at = models.DateTimeField(null=True)  # to the minute
 
     def __str__(self) -> str:
         return self.name or f"token {self.pk}"
@@ -29,21 +52,25 @@ class ApiToken(models.Model):
         return hashlib.sha256(token.encode()).hexdigest()
 
     @classmethod
-    def issue(cls, user: Any, *, name: str = "", expires_at: Any = None) -> str:
+    def issue(cls, user: Any, *, name: str = "", scope: str = Scope.ALL, expires_at: Any = None) -> str:
         """A new token for ``user``; it can be read only now."""
         token = PREFIX + secrets.token_urlsafe(32)
-        cls.objects.create(user=user, digest=cls.hash(token), name=name, expires_at=expires_at)
+        cls.objects.create(user=user, digest=cls.hash(token), name=name, scope=scope, expires_at=expires_at)
         return token
+
+    @classmethod
+    def find(cls, token: str) -> "ApiToken | None":
+        """The valid token of an active user, or None. That it was used is noted."""
+        valid = models.Q(expires_at=None) | models.Q(expires_at__gt=Now())
+        found = cls.objects.filter(valid, digest=cls.hash(token), user__is_active=True).select_related("user").first()
+        if found is not None and (found.last_used_at is None or timezone.now() - found.last_used_at > USED_EVERY):
+            cls.objects.filter(pk=found.pk).update(last_used_at=Now())
+        return found
 
     @classmethod
     def owner(cls, token: str) -> Any | None:
         """The active user whose valid token this is, or None."""
-        found = (
-            cls.objects.select_related("user")
-            .filter(digest=cls.hash(token), user__is_active=True)
-            .filter(models.Q(expires_at=None) | models.Q(expires_at__gt=Now()))
-            .first()
-        )
+        found = cls.find(token)
         return found.user if found else None
 
 

@@ -148,6 +148,7 @@ TEMPLATES = [
                 "runs.templatetags.holdfast",
                 "approvals.templatetags.gates",
                 "console.templatetags.timeline",
+                "console.templatetags.charts",
                 "template_partials.templatetags.partials",
             ],
         },
@@ -198,7 +199,7 @@ DEFAULT_FROM_EMAIL = os.environ.get("HOLDFAST_MAIL_FROM") or "Holdfast <holdfast
 
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 LOGIN_URL = "sign-in"
-LOGIN_REDIRECT_URL = "run-list"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "sign-in"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = f"holdfast-{HOLDFAST_PORT}"  # two copies on one host keep their own sessions

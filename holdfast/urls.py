@@ -7,13 +7,12 @@ from django.views.generic import RedirectView
 
 from approvals.consumers import GateTail
 from console.consumers import RunPageTail
-from holdfast import signing_in, views
+from holdfast import signing_in, token_views, views
 from holdfast.api import api
 from runs import audit_views
 from runs.consumers import RunListTail
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="run-list"), name="home"),
     path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
     path("sign-out/", signing_in.SignOut.as_view(), name="sign-out"),
     # one door each: Django's own pages for these would leave no act
@@ -23,6 +22,8 @@ urlpatterns = [
     path("", include("console.urls")),
     path("", include("engine.urls")),
     path("runs/", include("runs.urls")),
+    path("settings/tokens/", token_views.token_list, name="token-list"),
+    path("settings/tokens/<int:token_id>/delete/", token_views.token_delete, name="token-delete"),
     path("audit/", audit_views.audit_list, name="audit-list"),
     path("runs/", include("checkpoints.urls")),
     *([path("demo/", include("demo.urls"))] if settings.HOLDFAST_DEMO else []),

@@ -79,6 +79,7 @@ WORDS = {
     Act.CHAT_UNLINKED: "unlinked the",
     Act.SIGN_IN_REFUSED: "failed to sign in as",
     Act.TOKEN_MADE: "made a token",
+    Act.TOKEN_REVOKED: "revoked a token",
     Act.ADMINISTERED: "administered",
 }
 

@@ -22,6 +22,7 @@ NAMES = {
     "tokens": ">10000",
     "took": ">5m",
     "by": "who started it",
+    "waiting": "for people: <1h, 1h..8h, >24h",
     "version": "of its workflow",
     "id": "its last characters",
     "label.": "label.customer:acme",

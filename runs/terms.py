@@ -60,6 +60,8 @@ def _narrowed(runs: RunQuerySet, term: Term, mine: Question | None) -> RunQueryS
         return base.filter(filters.by_id(value))
     if name in TIMES:
         return base.filter(**_time(name, value))
+    if name == "waiting":
+        return base.filter(pk__in=runs.model.objects.filter(**_waiting(value)).values("pk"))
     if name == "took":
         sign, length = _compared(name, value, "a length such as >5m", seconds)
         took = Coalesce(F("finished_at"), Now()) - F("created_at")
@@ -120,6 +122,21 @@ def _time(name: str, value: str) -> dict[str, Any]:
         raise QueryInvalid(
             f"{name}: <2h, today, 2026-11-21 or 2026-11-20..2026-11-21 was expected, not {value[:50]!r}"
         ) from None
+
+
+def _waiting(value: str) -> dict[str, Any]:
+    """Of runs with a gate that has been open for less, for more, or for between so long."""
+    now = database_now()
+    try:
+        if ".." in value:
+            least, most = (timedelta(seconds=seconds(part)) for part in value.split("..", 1))
+            span = {"gates__opened_at__lte": now - least, "gates__opened_at__gt": now - most}
+        else:
+            sign = {"<": "gt", ">": "lte"}[value[:1]]
+            span = {f"gates__opened_at__{sign}": now - timedelta(seconds=seconds(value[1:]))}
+        return {"gates__status": "open", **span}
+    except (ValueError, KeyError, OverflowError):
+        raise QueryInvalid(f"waiting: <1h, 1h..8h or >24h was expected, not {value[:50]!r}") from None
 
 
 def _is_date(text: str) -> bool:

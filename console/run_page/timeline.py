@@ -85,7 +85,7 @@ def _picked(run: Run, show: str, steps: dict[str, Step], before: int | None) -> 
     effects = _names(step for step in steps.values() if step.is_effect)
     if show == "slow":
         slowest: list[Any] = list(kept.filter(started_at__isnull=False).order_by((F("at") - F("started_at")).desc())[:SLOW])
-        return _of(run, sorted(slowest, key=lambda row: row.seq))
+        return _of(run, sorted(slowest, key=_seq))
     if show == "failed":
         return _of(run, list(events.filter(kind__in=FAILURES).order_by("-seq")[:WINDOW])[::-1])
     chosen = {
@@ -93,8 +93,12 @@ def _picked(run: Run, show: str, steps: dict[str, Step], before: int | None) -> 
         "effects": (Q(step__in=effects), Q(step__in=effects) & ~Q(kind__in=waterfall.OF_THE_RUN)),
     }[show]
     parts = [rows.filter(q).order_by("-seq")[:WINDOW] for rows, q in zip((kept, events), chosen, strict=True)]
-    merged = heapq.merge(*parts, key=lambda row: row.seq, reverse=True)
+    merged = heapq.merge(*parts, key=_seq, reverse=True)
     return _of(run, [row for _, row in zip(range(WINDOW), merged, strict=False)][::-1])
+
+
+def _seq(row: Any) -> int:
+    return int(row.seq)
 
 
 def _names(steps: Iterable[Step]) -> set[str]:

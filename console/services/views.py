@@ -10,17 +10,14 @@ from console.listing import sorting
 from console.models import SavedView
 from runs import query as queries
 from runs.access import ROLES, NotPermitted, may, require
+from runs.invalid import FieldsInvalid
 
 MOST = 50  # views a person
 NAME = 60  # characters
 
 
-class ViewInvalid(ValueError):
-    """``errors`` maps a field to what was expected."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
-        self.errors = errors
+class ViewInvalid(FieldsInvalid):
+    pass
 
 
 @transaction.atomic

@@ -49,6 +49,7 @@ class Act(models.TextChoices):
     SIGN_IN_REFUSED = "sign_in_refused"
     SIGNED_OUT = "signed_out"
     TOKEN_MADE = "token_made"
+    TOKEN_REVOKED = "token_revoked"
     ADMINISTERED = "administered"
     EXPORTED = "exported"
 

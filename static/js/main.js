@@ -4,7 +4,7 @@ import "./live-tail.js";
 import "./progress.js";
 import "./run-news.js";
 import "./timeline.js";
-import "./timeline-follow.js";
+import "./moved.js";
 import "./timeline-keys.js";
 import "./query-line.js";
 import "./sends.js";

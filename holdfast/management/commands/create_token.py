@@ -2,12 +2,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 
-from holdfast.models import ApiToken
+from holdfast import tokens
 from runs import doors
-from runs.models import Act
-from runs.services import audit
 
 
 class Command(BaseCommand):
@@ -22,7 +19,5 @@ class Command(BaseCommand):
             user = User.objects.get(username=options["username"], is_active=True)
         except User.DoesNotExist:
             raise CommandError(f"No active user is called {options['username']!r}.") from None
-        with transaction.atomic():
-            token = ApiToken.issue(user, name=options["name"])
-            audit.record(doors.host_user(), Act.TOKEN_MADE, subject=f"for {user} {options['name']}".strip())
+        token = tokens.make(user, by=doors.host_user(), name=options["name"][: tokens.NAME])
         self.stdout.write(f"Token for {user.username}: {token}")

@@ -1,0 +1,7 @@
+// Parts of a page that are asked for again when what they show has moved: a filtered timeline, the graph, the logs, the overview.
+let due = null;
+
+document.addEventListener("holdfast:message", ({ detail }) => {
+  if (!detail.content || !document.querySelector("[hx-trigger*='moved from:body']")) return;
+  due ??= setTimeout(() => { due = null; htmx.trigger(document.body, "moved"); }, 400);
+});
