@@ -109,10 +109,9 @@ def retention_list(request: HttpRequest) -> HttpResponse:
     """How long which histories are kept; the workflow's code says so."""
     if not may(request.user, "see"):
         raise Http404
-    rows = Run.objects.filter(status__in=FINAL).values_list("workflow").annotate(
-        Count("pk"), Count("pk", filter=Q(pruned_at__isnull=False))
-    )  # fmt: skip
-    counts = {workflow: (ended, pruned) for workflow, ended, pruned in rows}
+    rows = Run.objects.filter(status__in=FINAL).values("workflow")
+    found = rows.annotate(ended=Count("pk"), pruned=Count("pk", filter=Q(pruned_at__isnull=False)))
+    counts = {row["workflow"]: (row["ended"], row["pruned"]) for row in found}
     kept = [Kept(workflow, *counts.get(workflow.name, (0, 0))) for workflow in registry.all_newest()]
     return render(request, "settings/retention.html", {"kept": kept})
 

@@ -5,6 +5,8 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
 
 from approvals.explained_form import ExplainedForm
 from approvals.models import Preference
@@ -40,3 +42,12 @@ def profile_detail(request: HttpRequest) -> HttpResponse:
         form = ProfileForm(initial={"theme": profile.theme, "utc": profile.utc, "zone": zone})
     context = {"form": form, "zones": sorted(preferences.zones().values())}
     return render(request, "settings/profile.html", context, status=status)
+
+
+@login_required
+@require_POST
+def times_create(request: HttpRequest) -> HttpResponse:
+    """Show times in UTC, or in one's own zone again; back to where one was."""
+    profiles.show_utc(request.user, request.POST.get("utc") == "yes")
+    back = request.POST.get("back", "")
+    return redirect(back if url_has_allowed_host_and_scheme(back, allowed_hosts=None) else "home")

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from console import people_views, profile_views
+from console import palette, people_views, profile_views
 from console.listing import views as listing
 from console.overview import views as overview
 from console.run_page import views as run_page
@@ -9,6 +9,8 @@ from console.workflow_pages import views as workflow_pages
 
 urlpatterns = [
     path("", overview.overview, name="home"),
+    path("commands/", palette.command_list, name="command-list"),
+    path("settings/times/", profile_views.times_create, name="times-create"),
     path("settings/profile/", profile_views.profile_detail, name="profile-detail"),
     path("settings/people/", people_views.person_list, name="person-list"),
     path("settings/people/<int:user_id>/", people_views.person_detail, name="person-detail"),

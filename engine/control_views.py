@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import format_html
 
 from approvals import rights
-from engine import undo_plan
+from engine import outlook, undo_plan
 from engine.services import controls, signals, starting
 from engine.views import seen
 from runs.access import NotPermitted, may
@@ -67,6 +67,16 @@ def signal_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     return _do(request, run, lambda: signals.send(run_id, by=request.user, name=name, payload=payload))
 
 
+@login_required
+def note_create(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Write words into the run's journal: “erin is on it”."""
+    run = get_object_or_404(Run.objects.visible_to(request.user), pk=run_id)
+    if request.method != "POST":
+        return redirect("run-detail", run_id=run_id)
+    text = request.POST.get("text", "").strip() or f"{request.user.get_username()} is on it"
+    return _do(request, run, lambda: controls.add_note(run_id, by=request.user, text=text))
+
+
 def _not_sent(request: HttpRequest, run: Run, text: str) -> HttpResponse:
     """Said in the dialog, which stays open with what was typed."""
     if not request.htmx:  # type: ignore[attr-defined]
@@ -114,7 +124,10 @@ def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
         "signal_names": _signal_names(run),
         "has_effects": bool(effects),
         "roll_back_text": _roll_back_in_words(run, effects),
-        "retry_text": _retry_in_words(run),
+        "retry_text": outlook.of_retry(run) if run.can_retry else "",
+        "release_text": outlook.of_release(run) if run.can_release else "",
+        "cancel_text": outlook.of_cancel(run),
+        "may_note": not run.is_copy,
         "steps": steps,
         "next_step": _following(run, steps),
     }
@@ -151,20 +164,6 @@ def _roll_back_in_words(run: Run, effects: list[Step]) -> str:
     text = f"{', '.join(undone)} will be undone, the last one first." if undone else "Nothing that could be undone is done yet."
     text += f" Nobody can undo {', '.join(left)}: it stays as it is." if left else ""
     return f"{text} What may have happened is looked up first; where undoing fails, a person is asked. This ends the run."
-
-
-def _retry_in_words(run: Run) -> str:
-    if run.parts is None:
-        return (
-            "Finished steps are kept. The failed step runs again with the same idempotency key; if it may have acted, that is "
-            "looked up, or asked of a person, first."
-        )
-    parts = run.parts
-    return (
-        f"{parts['failed']} failed branch{'' if parts['failed'] == 1 else 'es'} tried again, with the same idempotency key; "
-        f"{parts['queued'] + parts['waiting']} that had not ended go on; {parts['succeeded']} finished stay as they are. What "
-        "may have acted is looked up, or asked of a person, first."
-    )
 
 
 def _steps(run: Run) -> list[str]:

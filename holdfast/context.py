@@ -4,9 +4,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from approvals import inbox
 from approvals.models import Channel
+from console.look import Look
 from holdfast import VERSION
 from runs.access import may, roles
 from runs.models import WorkflowHold
@@ -25,4 +27,5 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
         "dead_channels": lambda: Channel.objects.dead() if may(user, "administer") else (),
         "demo": settings.HOLDFAST_DEMO,
+        "look": SimpleLazyObject(lambda: Look.of(user)),
     }

@@ -52,6 +52,7 @@ class Hub:
         self.marks: dict[str, str] = {}  # when each run had last been changed as it was handed out
         self.dirty: set[str] = set()
         self.wake = asyncio.Event()
+        self.hears = True  # pokes from Redis; otherwise the poll does the work alone
         self.tasks = [asyncio.create_task(work()) for work in (self._listen, self._poll, self._pump)]
 
     @contextlib.asynccontextmanager
@@ -80,10 +81,12 @@ class Hub:
             try:
                 async with client.pubsub() as channel:
                     await channel.subscribe(poke.CHANNEL)
+                    self.hears = True
                     async for message in channel.listen():
                         if message["type"] == "message":
                             self._heard(json.loads(message["data"]))
             except (redis.RedisError, OSError, ValueError):
+                self.hears = False
                 await asyncio.sleep(1)
             finally:
                 await client.aclose()

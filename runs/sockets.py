@@ -11,9 +11,10 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from runs.access import may
+from runs.live import hub
 
 NOT_SIGNED_IN, NOT_PERMITTED, NOT_FOUND, TOO_SLOW, BAD_REQUEST, INTERNAL = 4401, 4403, 4404, 4408, 4400, 1011
-HEARTBEAT = 15.0  # seconds; pages that hear nothing for twice as long connect again
+HEARTBEAT = 5.0  # seconds; pages that hear nothing for more than twice as long connect again
 
 
 log = logging.getLogger(__name__)
@@ -78,4 +79,4 @@ class Tail(AsyncWebsocketConsumer):
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
-            await self.send_json({"alive": True})
+            await self.send_json({"alive": True, "slow": not hub().hears})

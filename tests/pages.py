@@ -22,5 +22,5 @@ def sign_in_as(page: Page, stack: Stack, name: str) -> Page:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(stack.password)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/runs/")
+    page.wait_for_url(lambda url: "sign-in" not in url)
     return page

@@ -21,3 +21,7 @@ def change(user: Any, *, theme: str, utc: bool, zone: str) -> Profile:
         names = ("email", "events", "by_workflow", "all_runs", "browser", "digest_at", "quiet_from", "quiet_to")
         preferences.change(user, {**{name: getattr(preference, name) for name in names}, "zone": zone})
     return Profile.objects.update_or_create(user=user, defaults={"theme": theme, "utc": utc})[0]
+
+
+def show_utc(user: Any, utc: bool) -> Profile:
+    return Profile.objects.update_or_create(user=user, defaults={"utc": utc})[0]

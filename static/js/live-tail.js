@@ -1,17 +1,30 @@
 // The socket of a page. After a cut it comes back with the last seq it has seen, so nothing is missing or doubled.
-const QUIET = 35_000; // ms without a word (the server speaks every 15 s) after which a socket counts as dead
+const QUIET = 13_000; // ms without a word (the server speaks every 5 s) after which a socket counts as dead
+const PATIENT = 4; // tries to connect; then the page asks for itself (live-fallback.js)
 const sign = document.getElementById("live");
 let heard = Date.now();
 let tries = 0;
-let asOf = null;
+let asOf = new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
 
 const tail = () => document.getElementById("tail");
+
+const clock = () => new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
+const WORDS = {
+  live: () => "live",
+  slow: () => "every 2 s: Redis is away",
+  paused: () => `live updates paused, refreshing every 5 s · as of ${asOf}`,
+  reconnecting: () => `reconnecting · up to date as of ${asOf}`,
+  4401: () => "signed out: sign in again",
+  4403: () => "not permitted any more",
+  4404: () => "gone",
+};
 
 function show(state) {
   if (!sign) return;
   sign.hidden = false;
   sign.dataset.state = state;
-  sign.textContent = state === "live" ? "live" : `reconnecting · as of ${asOf ?? "opening"}`;
+  const words = WORDS[state]();
+  if (sign.textContent !== words) sign.textContent = words;
 }
 
 function address(element) {
@@ -30,11 +43,22 @@ function connectAgain() {
   heard = Date.now();
 }
 
-document.addEventListener("htmx:after:ws:connection", () => { tries = 0; heard = Date.now(); asOf = new Date().toLocaleTimeString(); show("live"); });
+function connected() {
+  tries = 0;
+  heard = Date.now();
+  asOf = clock();
+  show("live");
+  document.dispatchEvent(new CustomEvent("holdfast:resumed"));
+}
+
+document.addEventListener("htmx:after:ws:connection", connected);
+document.addEventListener("holdfast:refreshed", () => { asOf = clock(); show("paused"); });
+document.addEventListener("holdfast:cut", () => show("reconnecting"));
 document.addEventListener("htmx:ws:close", (event) => {
   if (event.target !== tail() || event.detail.reason === "removed") return;
-  if ([4401, 4403, 4404].includes(event.detail.code)) return show("closed");
-  show("reconnecting");
+  if (WORDS[event.detail.code]) return show(event.detail.code);
+  if (sign?.dataset.state !== "paused") show("reconnecting");
+  if (tries === PATIENT) document.dispatchEvent(new CustomEvent("holdfast:paused"));
   setTimeout(connectAgain, Math.min(10_000, 300 * 2 ** tries++) * (0.7 + Math.random() * 0.6));
 });
 
@@ -61,11 +85,12 @@ function runMovedSoon() {
 
 document.addEventListener("htmx:before:ws:message", (event) => {
   heard = Date.now();
-  asOf = new Date().toLocaleTimeString();
+  asOf = clock();
   const message = event.detail.message.json;
   const element = tail();
   if (!message || !element) return;
   if (message.reset) return location.reload();
+  if (message.alive) show(message.slow ? "slow" : "live");
   if (message.status && element.dataset.tail === "run") {
     const before = element.dataset.status;
     element.dataset.status = message.status;
@@ -76,5 +101,5 @@ document.addEventListener("htmx:before:ws:message", (event) => {
   document.dispatchEvent(new CustomEvent("holdfast:message", { detail: message }));
 });
 
-setInterval(() => { if (tail() && Date.now() - heard > QUIET) { show("reconnecting"); connectAgain(); } }, 5_000);
+setInterval(() => { if (tail() && Date.now() - heard > QUIET) { if (sign?.dataset.state !== "paused") show("reconnecting"); connectAgain(); } }, 3_000);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && Date.now() - heard > QUIET) connectAgain(); });

@@ -1,6 +1,9 @@
 // One behaviour a file; every page works without them.
 import "./local-time.js";
 import "./live-tail.js";
+import "./live-fallback.js";
+import "./palette.js";
+import "./list-keys.js";
 import "./progress.js";
 import "./run-news.js";
 import "./timeline.js";

@@ -51,7 +51,6 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING)) return;
   if (event.key === "j" || event.key === "k") open(event.key === "j" ? 1 : -1);
   else if (event.key === "x") document.querySelector('.gate-row[aria-current] .gate-row-tick')?.click();
-  else if (event.key === "?") document.getElementById("keys").togglePopover();
   else if ("aerscu/".includes(event.key)) go(event.key);
   else return;
   event.preventDefault();

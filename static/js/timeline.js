@@ -1,6 +1,7 @@
 // The time axis: what is looked at (zoom), time in which nothing happened (hidden), and now, which goes on.
 const SHORTEST = 5; // ms: no closer look
-const LONG = 0.05; // of the whole: a gap that is longer can be hidden
+const LONG = 0.05; // of the whole, and
+const SECONDS = 3_000; // ms: a gap that is longer can be hidden
 const KEPT = 0.12; // of the time of work: what a hidden gap keeps
 const MOSTLY = 0.7; // of the whole: where so much is idle, it is hidden from the start
 const IDLE = ["people", "sleep", "held", "queue"];
@@ -26,7 +27,7 @@ function idle(now) {
   const gaps = [];
   let end = 0;
   for (const [from, to] of [...busy, [now, now]]) {
-    if (from - end > LONG * now) gaps.push([end, from]);
+    if (from - end > Math.max(LONG * now, SECONDS)) gaps.push([end, from]);
     end = Math.max(end, to);
   }
   return gaps;
