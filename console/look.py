@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from approvals.models import Preference
-from console.models import Profile
+from django.contrib.auth.models import User
 
 
 @dataclass(frozen=True)
@@ -17,6 +16,6 @@ class Look:
 
     @classmethod
     def of(cls, user: Any) -> "Look":
-        profile = Profile.of(user)
-        zone = Preference.objects.filter(user=user.pk).values_list("zone", flat=True).first() or ""
-        return cls(profile.theme, profile.utc, "UTC" if profile.utc else zone)
+        rows = User.objects.filter(pk=user.pk)
+        theme, utc, zone = rows.values_list("profile__theme", "profile__utc", "preference__zone").get()
+        return cls(theme or "", bool(utc), "UTC" if utc else zone or "")

@@ -41,7 +41,7 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=100, default="", blank=True)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True)
-    scope = models.CharField(max_length=10, choices=Scope, default=Scope.ALL)
+    scope = models.CharField(max_length=10, choices=Scope, default=Scope.ALL, db_default=Scope.ALL)
     last_used_at = models.DateTimeField(null=True)  # to the minute
 
     def __str__(self) -> str:

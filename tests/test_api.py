@@ -161,6 +161,7 @@ def test_unknown_addresses_and_methods_are_problems(api):
 def test_lists_page_by_cursor_and_ask_a_constant_number_of_queries(api, make_run, django_assert_max_num_queries):
     runs = [str(make_run().pk) for _ in range(7)]
     alice, seen, cursor = api("alice"), [], None
+    alice.get("/api/me")  # which notes that the token is in use
     while True:
         with django_assert_max_num_queries(3):
             page = alice.get("/api/runs", limit=3, **({"cursor": cursor} if cursor else {})).json()
@@ -336,7 +337,10 @@ def test_a_page_before_the_window_can_be_read(people, make_run, worker):
     worker(run)
     client = Client()
     client.force_login(people.dave)
-    page = client.get(f"/runs/{run.pk}/")
+    timeline = client.get(f"/runs/{run.pk}/").content
+    assert b"Earlier" in timeline and b'id="row-0"' not in timeline
+    assert b'id="row-0"' in client.get(f"/runs/{run.pk}/?at=0").content
+    page = client.get(f"/runs/{run.pk}/journal/")
     assert b"Earlier entries" in page.content
     assert b'id="entry-0"' not in page.content
     earlier = client.get(f"/runs/{run.pk}/journal/?before=52")

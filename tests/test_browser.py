@@ -33,6 +33,11 @@ def sign_in(browser: Browser, stack):
     assert complaints == []
 
 
+def seqs_of(page: Page) -> list[int]:
+    """The entries that the timeline's rows hold, each once."""
+    return sorted(int(text) for text in page.locator("#timeline .entry-seq").all_text_contents())
+
+
 CUT = """() => {
     const address = document.getElementById("tail").getAttribute("hx-ws:connect");
     htmx.ext.ws.getRegistry().get(address)?.socket.close();
@@ -71,8 +76,7 @@ def test_alice_imports_a_csv_and_bob_approves_in_another_browser(sign_in, stack)
 
     header = alice.locator("#run-header")
     expect(header).to_contain_text("succeeded", timeout=20_000)  # without a reload
-    seqs = [int(text) for text in alice.locator("#journal .entry-seq").all_inner_texts()]
-    assert seqs == list(range(len(seqs)))
+    assert seqs_of(alice) == list(range(len(seqs_of(alice))))
     expect(alice.locator("#branches")).to_contain_text("Done 5")
     counts = httpx.get(stack.sandbox + "/counts").json()["contact"]
     assert [counts.get(email) for email in emails] == [1] * 45
@@ -150,8 +154,7 @@ def test_a_page_that_lost_its_socket_catches_up_without_gaps(sign_in, stack):
         alice.evaluate(CUT)
         alice.wait_for_timeout(900)
     expect(alice.locator("#run-header")).to_contain_text("succeeded", timeout=20_000)
-    seqs = [int(text) for text in alice.locator("#journal .entry-seq").all_inner_texts()]
-    assert seqs == list(range(len(seqs)))
+    assert seqs_of(alice) == list(range(len(seqs_of(alice))))
 
 
 def test_every_page_works_for_a_viewer_and_offers_nothing_to_press(sign_in, stack):
@@ -172,17 +175,17 @@ def test_a_worker_is_killed_from_its_card_and_the_page_tells_the_rest(sign_in, s
     given = {"question": "Who keeps bees?", "pace": 0.8}
     run = stack.api("alice").post("/api/runs", json={"workflow": "research", "input": given}).json()["id"]
     alice.goto(f"/runs/{run}/")
-    expect(alice.locator("#journal .entry")).to_have_count(2, timeout=15_000)  # a finished step
+    expect(alice.locator("#rows .span")).to_have_count(2, timeout=15_000)  # a finished step
     alice.get_by_role("button", name="Kill this worker").click()
     card = alice.locator("#worker-card")
     expect(card).to_contain_text("another worker went on after", timeout=15_000)
     expect(card).to_contain_text("did not run again")
-    expect(alice.locator("#run-header")).to_contain_text("Resuming saved")
-    expect(alice.locator("#journal")).to_contain_text("killed its worker")
+    expect(alice.locator("#run-header")).to_contain_text("resuming saved")
+    expect(alice.locator("#timeline")).to_contain_text("killed its worker")
     alice.get_by_role("button", name="Hold before…").click()
     alice.get_by_label("Step", exact=True).select_option("weigh")
     alice.get_by_role("button", name="Hold before it").click()
-    expect(alice.locator("#run-header")).to_contain_text("Holds before", timeout=10_000)
+    expect(alice.locator("#run-header")).to_contain_text("holds before", timeout=10_000)
     expect(alice.locator("#run-header")).to_contain_text("breakpoint before weigh", timeout=30_000)
     stack.api("alice").post(f"/api/runs/{run}/cancel", json={})
 
@@ -253,7 +256,7 @@ def test_an_admin_rolls_a_run_back_from_its_page(sign_in, stack):
     carol.locator("#roll-back-reason").fill("nobody can be told")
     carol.get_by_role("button", name="Roll back this run").click()
     expect(carol.locator("#run-header")).to_contain_text("rolled back")
-    expect(carol.locator("#journal")).to_contain_text("the run was rolled back, 1 undone")
+    expect(carol.locator("#timeline")).to_contain_text("the run was rolled back, 1 undone")
     assert carol.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -263,7 +266,8 @@ def test_an_admin_forks_a_refund_with_the_amount_corrected(sign_in, stack):
     assert stack.finish(run, stack.api("alice"))["status"] == "waiting"
     carol = sign_in("carol")
     carol.goto(f"/runs/{run}/")
-    carol.get_by_role("link", name="Fork from here").click()
+    carol.locator("#row-1 summary").click()
+    carol.locator("#row-1").get_by_role("link", name="Fork from here").click()
     plan = carol.locator("#fork-plan")
     expect(plan).to_contain_text("Nothing in the state is changed")
     carol.get_by_label("Amount").fill("0")
@@ -300,7 +304,7 @@ def test_a_state_is_searched_opened_and_its_secret_revealed(sign_in, stack):
     run = stack.api("alice").post("/api/runs", json={"workflow": "refund", "input": given}).json()["id"]
     assert stack.finish(run, stack.api("alice"))["status"] == "succeeded"
     carol = sign_in("carol")
-    carol.goto(f"/runs/{run}/")
+    carol.goto(f"/runs/{run}/journal/")
     panel = carol.locator("#state")
     expect(panel).to_contain_text("Changed here")
     expect(carol.locator(".proof")).to_contain_text("The whole history is as it was written")

@@ -104,7 +104,7 @@ def test_lists_ask_twice_for_all_fan_outs(as_, make_run, worker, django_assert_m
     client.get("/api/runs")
     with django_assert_max_num_queries(8):
         assert len(client.get("/api/runs").json()["items"]) == 5
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(12):
         assert client.get("/runs/").content.decode().count("0 of 2") == 5
 
 
@@ -210,7 +210,7 @@ def test_an_undo_gate_of_a_branchs_effect_has_a_page(as_, make_run, worker, peop
     assert (page.status_code, "in branch 1" in page.content.decode()) == (200, True)
     assert as_("alice").get(f"/api/gates/{gate.pk}").json()["branch"] == 1
     assert "branch 1" in as_("alice").get("/gates/").content.decode()
-    assert "Undone so far" in as_("alice").get(f"/runs/{run.pk}/").content.decode()
+    assert "undone so far" in as_("alice").get(f"/runs/{run.pk}/").content.decode()
 
 
 def test_an_error_in_a_part_of_a_page_is_no_page_in_the_page(as_, make_run, monkeypatch):

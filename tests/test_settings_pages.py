@@ -162,5 +162,5 @@ def test_their_pages_ask_the_database_no_more_with_more_deliveries(
     for _ in range(4):
         make_gate()
     handing_on.hand_on()
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         carol.get(f"/settings/channels/{channel.pk}/")
