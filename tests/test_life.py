@@ -6,17 +6,18 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from approvals.models import Gate
 from approvals.services.deciding import decide
 from checkpoints import store
+from console.run_page import timeline
 from engine import advancing, lease, sweeper
 from engine.services import controls, starting, workflow_holds
 from engine.services.starting import InputInvalid
-from runs import hot
+from runs import hot, reading
 from runs.clock import offset_for_tests
 from runs.models import Run, WorkflowHold
 from runs.moves import FINAL
@@ -119,13 +120,18 @@ MODEL = {
 }
 
 
+def as_shown(row: Any) -> Any:
+    bars = tuple((bar.kind, round(bar.start), bar.end is not None and round(bar.end)) for bar in row.bars)
+    return (row.seq, row.step, row.state, bars, tuple(entry["seq"] for entry in row.entries))
+
+
 class Life(RuleBasedStateMachine):
     workflow, model = "t-life", MODEL
 
     def __init__(self) -> None:
         super().__init__()
         offset_for_tests("")
-        self.seconds = 0
+        self.seconds, self.followed, self.shown = 0, -1, list[Any]()
         world.acted.clear()
         world.undone.clear()
         world.script.clear()
@@ -248,6 +254,19 @@ class Life(RuleBasedStateMachine):
         proof = hot.rows(store.READ_PROVEN, {"run": run.pk, "seq": store.LARGEST})
         assert store.proven(run.pk, proof, bytes(run.digest)).values.get("n", 0) <= run.visit
 
+    @invariant()
+    def a_timeline_that_follows_shows_what_a_fresh_one_shows(self) -> None:
+        """Rows come closed once, and never change after that."""
+        run = Run.objects.get(pk=self.run.pk)
+        news = reading.journal(run, after=self.followed, limit=1000)
+        live = timeline.rows(run, news)
+        fresh = timeline.rows(run, reading.journal(run, limit=1000))
+        self.followed = run.seq
+        self.shown += [as_shown(row) for row in live if row.state != "open"]
+        assert sorted(self.shown) == sorted(as_shown(row) for row in fresh if row.state != "open")
+        assert [as_shown(row) for row in live if row.state == "open"] == [as_shown(row) for row in fresh if row.state == "open"]
+        assert sorted(entry["seq"] for row in fresh for entry in row.entries) == list(range(run.seq + 1))
+
     def teardown(self) -> None:
         """Left alone by mishaps, the run comes to an end: none is ever lost."""
         try:
@@ -280,7 +299,7 @@ def live(kind: type[Life], people: Any, monkeypatch: Any) -> None:
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=6 * min(thorough, 8), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
+            max_examples=6 * min(thorough, 8), phases=(Phase.generate,), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

@@ -44,10 +44,7 @@ class Row:
     entries: list[dict[str, Any]] = field(default_factory=list)
     cost: float = 0.0
     tokens: int = 0
-
-    @property
-    def last(self) -> int:
-        return int(self.entries[-1]["seq"]) if self.entries else self.seq
+    closed: int = -1  # the seq of the entry that closed it
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -88,6 +85,7 @@ class Waterfall:
         self.open: Row | None = None
         self.sent: Row | None = None  # the fan-out that is under way
         self.parts: frozenset[str] = frozenset()
+        self.seq = -1  # of the entry that is read
 
     def read(self, entries: Iterable[Mapping[str, Any]]) -> "Waterfall":
         for entry in entries:
@@ -95,17 +93,13 @@ class Waterfall:
         return self
 
     def finish(self) -> "Waterfall":
-        """Close what the run's end closes, and show what it is at."""
+        """Show what the run is at."""
         if not self.run.is_final:
             self._pending()
-            return self
-        for row in [row for row in self.rows if row.state == "open"]:
-            self._close(row, "failed" if self.run.status == Status.FAILED and row.kind != "held" else "done")
-            self._cut(row, self._ms(self.run.finished_at))
         return self
 
     def _read(self, entry: dict[str, Any]) -> None:
-        kind, detail = entry["kind"], entry["detail"]
+        kind, detail, self.seq = entry["kind"], entry["detail"], entry["seq"]
         at = self._ms(entry["at"])
         if kind == Kind.FAN_OUT:
             self._fan_out(entry, at)
@@ -165,16 +159,18 @@ class Waterfall:
             row = self.rows[-1]
             row.entries.append(entry)
             self._cut(row, at)
-            row.state = "done"
+            self._close(row, "done")
             return
-        held = entry["kind"] == Kind.HELD
+        held, failed = entry["kind"] == Kind.HELD, entry["detail"].get("status") == Status.FAILED
+        if entry["kind"] == Kind.ENDED:
+            for open_row in [row for row in self.rows if row.state == "open"]:
+                self._cut(open_row, at)
+                self._close(open_row, "failed" if failed and open_row.kind != "held" else "done")
         row = Row(entry["seq"], "run", "held" if held else "run", "open" if held else "point", entries=[entry])
         row.bars.append(Bar("held", at, None) if held else Bar("point", at, at))
         self.rows.append(row)
-        if entry["kind"] in (Kind.RETRIED, Kind.HELD) and self.open is not None:
-            self._close(self.open, "failed" if entry["kind"] == Kind.RETRIED else self.open.state)
-        if entry["kind"] == Kind.ENDED:
-            row.state = "failed" if entry["detail"].get("status") == Status.FAILED else "point"
+        if not held:
+            self._close(row, "failed" if entry["kind"] == Kind.ENDED and failed else "point")
 
     def _attempt(self, entry: dict[str, Any], at: float) -> None:
         """A failed attempt, a lost worker, a sleep, or what was looked up: the step is not done."""
@@ -192,7 +188,8 @@ class Waterfall:
         name = step or entry["step"] or ("input" if entry["seq"] == 0 else "by hand")
         if self.open is None or self.open.step != name:
             if self.open is not None:
-                self._close(self.open, "done")
+                self._cut(self.open, self._ms(entry["at"]))
+                self._close(self.open, "failed" if self.open.bars and self.open.bars[-1].kind in ("failed", "lost") else "done")
             self.open = Row(entry["seq"], name, self._kind(name))
             self.rows.append(self.open)
         self.open.entries.append(dict(entry))
@@ -221,7 +218,7 @@ class Waterfall:
             row.bars[-1].end = at
 
     def _close(self, row: Row, state: str) -> None:
-        row.state = state
+        row.state, row.closed = state, self.seq
         if self.open is row:
             self.open = None
         if self.sent is row:
@@ -261,20 +258,16 @@ def rows_of(run: Run, entries: list[dict[str, Any]], steps: Mapping[str, Step]) 
     found = Waterfall(run, steps, free_at=0.0 if not before and first == 0 else None).read([*before, *entries])
     if not entries or entries[-1]["seq"] == run.seq:
         found.finish()
-    return [row for row in found.rows if row.state == "open" or row.last >= first]
+    return [row for row in found.rows if row.state == "open" or row.closed >= first]
 
 
 def _since_boundary(run: Run, seq: int) -> list[dict[str, Any]]:
-    """The entries before ``seq`` back to the last checkpoint, or the fan-out that is under way."""
+    """The entries before ``seq``, back to the last checkpoint of a step: what was open then is among them.
+
+    A change by hand comes between a hold and its release.
+    """
     if seq <= 0:
         return []
     found = reading.journal(run, before=seq, newest_first=True, limit=LIMIT)
-    kept: list[dict[str, Any]] = []
-    in_fan_out = any(entry["kind"] == Kind.BRANCH for entry in found[:1])
-    for entry in found:
-        kept.append(entry)
-        if entry["kind"] == Kind.FAN_OUT:
-            in_fan_out = False
-        if entry["kind"] == Kind.CHECKPOINT and not in_fan_out:
-            break
-    return kept[::-1]
+    place = next((place for place, entry in enumerate(found) if entry["kind"] == Kind.CHECKPOINT and entry["step"]), len(found))
+    return found[: place + 1][::-1]

@@ -72,5 +72,8 @@ line?.addEventListener("keydown", (event) => {
 list?.addEventListener("click", (event) => take(event.target.closest("[role=option]:not([aria-disabled])")));
 dialog?.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 
+const key = document.querySelector(".command-key kbd");
+if (key && /Mac|iP/.test(navigator.platform)) key.textContent = "⌘ K";
+
 // A link to what a dialog asks opens it: /workflows/refund/#hold
 if (location.hash === "#hold") document.querySelector('[popover][id^="hold-"]')?.showPopover();
