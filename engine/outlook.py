@@ -29,6 +29,8 @@ def of_retry(run: Run) -> str:
     if not ahead:
         return f"{text}; if it may have acted, that is looked up, or asked of a person, first."
     first = ahead[0]
+    if isinstance(first, Gate):
+        return f"{text.partition('. ')[0]}. People are asked at {first.name}. {_then(run, ahead)}"
     if first.is_effect:
         looked = "its outcome is looked up first" if first.verify else "a person is asked first whether it happened"
         text += f"; it acts outside, and {looked}" if run.doubt_at is not None else "; it acts outside, and has not happened"

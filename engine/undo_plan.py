@@ -9,6 +9,7 @@ from typing import Any
 from checkpoints import current
 from checkpoints.models import Checkpoint
 from engine.claim import Claimed
+from runs import hot
 from runs.models import Branch, Event, FanOut, Kind
 from workflows import Workflow, codec, joining
 from workflows import state as states
@@ -16,6 +17,12 @@ from workflows.keys import branch_name, visit_key
 from workflows.steps import Step
 
 LAST = 2**62  # what is in doubt happened last, if it did
+
+_IN_BRANCHES = """
+SELECT count(*) FROM runs_branch AS branch JOIN runs_fanout AS sent ON sent.id = branch.fan_out_id,
+       jsonb_array_elements(branch.done) AS kept
+WHERE branch.run_id = %(run)s AND sent.seq <= %(to)s AND %(names)s::jsonb ? (kept->>'step')
+"""
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,13 @@ def make(run: Claimed, workflow: Workflow[Any]) -> Plan:
     return Plan([effect for effect in effects if effect.step.compensate is not None], left)
 
 
-def count(run_id: uuid.UUID, step: Step) -> int:
-    """How often the run has done the effect, for people who are about to roll it back."""
-    if step.is_branch:
-        return Branch.objects.filter(run=run_id, done__contains=[{"step": step.name}]).count()
+def count(run_id: uuid.UUID, step: Step, *, to: int = LAST) -> int:
+    """How often the run has done the effect, up to a ``seq``, for people who are about to roll it back."""
     names = [step.name, *step.was]
-    return Checkpoint.objects.filter(run_id=run_id, step__in=names, reused_from=None).values("visit").distinct().count()
+    if step.is_branch:
+        return int(hot.one(_IN_BRANCHES, {"run": run_id, "names": codec.dumps(names).decode(), "to": to})[0])
+    done = Checkpoint.objects.filter(run_id=run_id, step__in=names, reused_from=None, seq__lte=to)
+    return done.values("visit").distinct().count()
 
 
 def _names(run: Claimed) -> set[str]:

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from holdfast.api import body_hash
-from holdfast.models import ApiToken, StoredAnswer
+from holdfast.models import ApiToken, Scope, StoredAnswer
 from holdfast.problems import CONTENT_TYPE, problem
 from runs.clock import Now
 
@@ -68,7 +68,9 @@ def _known(row: StoredAnswer | None, wanted: str) -> HttpResponse:
 def _user(request: HttpRequest) -> Any | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return ApiToken.owner(token.strip())
+        found = ApiToken.find(token.strip())
+        is_allowed = found is not None and Scope(found.scope).allows(request.method or "", request.path)
+        return found.user if found is not None and is_allowed else None  # the API says what is wrong with it
     return request.user if request.user.is_authenticated else None
 
 

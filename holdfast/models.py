@@ -29,6 +29,8 @@ class Scope(models.TextChoices):
         """Whether a request may be made: by its method and its path under ``/api/``."""
         if self == Scope.ALL or method in ("GET", "HEAD", "OPTIONS"):
             return True
+        if path.endswith("/reveal"):  # a secret is no matter of running
+            return False
         nouns = {Scope.RUNS: ("runs", "workflows"), Scope.GATES: ("gates",)}
         return path.removeprefix("/api/").partition("/")[0] in nouns.get(self, ())
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import PermissionDenied
+
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
@@ -13,7 +15,7 @@ _MAY = {
 }
 
 
-class NotPermitted(Exception):
+class NotPermitted(PermissionDenied):
     """The actor sees the thing, and may not do this with it."""
 
 

@@ -18,7 +18,7 @@ from workflows.durations import seconds
 Question = Callable[[RunQuerySet], RunQuerySet]
 NUMBERS = {"cost": "cost_usd", "tokens": "all_tokens"}
 TIMES = {"started": "created_at", "finished": "finished_at"}
-PLAIN = {"workflow": "workflow", "step": "step", "version": "version", "by": "created_by__username"}
+PLAIN = {"workflow": "workflow", "version": "version", "by": "created_by__username"}
 IS: dict[str, Question] = {
     "stuck": lambda runs: runs.stuck(),
     "late": lambda runs: runs.late(),
@@ -52,6 +52,9 @@ def _narrowed(runs: RunQuerySet, term: Term, mine: Question | None) -> RunQueryS
         return base.filter(status__in=_statuses(value))
     if name in PLAIN:
         return base.filter(**{f"{PLAIN[name]}__in": value.split(",")})
+    if name == "step":
+        steps = value.split(",")
+        return base.filter(Q(step__in=steps) | Q(error__step__in=steps))  # a failed branch's is not the run's own
     if name.startswith("label."):
         return base.filter(labels__contains={name.removeprefix("label."): value})
     if name == "error":
@@ -63,9 +66,9 @@ def _narrowed(runs: RunQuerySet, term: Term, mine: Question | None) -> RunQueryS
     if name == "waiting":
         return base.filter(pk__in=runs.model.objects.filter(**_waiting(value)).values("pk"))
     if name == "took":
-        sign, length = _compared(name, value, "a length such as >5m", seconds)
+        sign, length = _compared(name, value, "a length such as >5m", lambda text: timedelta(seconds=seconds(text)))
         took = Coalesce(F("finished_at"), Now()) - F("created_at")
-        return base.annotate(took=took).filter(**{f"took__{sign}": timedelta(seconds=length)})
+        return base.annotate(took=took).filter(**{f"took__{sign}": length})
     sign, number = _compared(name, value, "a number such as >1", _number)
     if name == "tokens":
         base = base.annotate(all_tokens=F("input_tokens") + F("output_tokens"))
@@ -101,7 +104,7 @@ def _number(text: str) -> Decimal:
     number = Decimal(text)
     if not number.is_finite() or abs(number) > 10**15:
         raise ValueError
-    return number
+    return number.quantize(Decimal("0.000001"))
 
 
 def _time(name: str, value: str) -> dict[str, Any]:

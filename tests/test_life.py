@@ -299,7 +299,8 @@ def live(kind: type[Life], people: Any, monkeypatch: Any) -> None:
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=6 * min(thorough, 8), phases=(Phase.generate,), stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
+            max_examples=6 * min(thorough, 8), phases=(Phase.generate,),
+            stateful_step_count=20, deadline=None, derandomize=thorough == 1, database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

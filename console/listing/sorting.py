@@ -10,13 +10,15 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DurationField, F, Q, Value
+from django.db.models import DurationField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Coalesce
 
+from runs.clock import database_now
 from runs.models import Run, RunQuerySet
 
 USUAL = "-started"
 PAGE = 50
+CURSOR = 400  # characters; ours are shorter
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,20 @@ class Key:
     field: str
     read: Callable[[Any], Any]
     words: str
-    annotation: Any = None
+    annotation: Callable[[datetime], Any] | None = None  # as of then
 
 
-_TOOK = Coalesce(F("finished_at") - F("created_at"), Value(timedelta(0)), output_field=DurationField())
+def _took(now: datetime) -> Any:
+    """What is unfinished has taken until now; that of the first page counts for all."""
+    return ExpressionWrapper(Coalesce(F("finished_at"), Value(now)) - F("created_at"), output_field=DurationField())
+
+
 KEYS = {
     "started": Key("created_at", datetime.fromisoformat, "started"),
     "changed": Key("updated_at", datetime.fromisoformat, "last changed"),
     "cost": Key("cost_usd", Decimal, "cost"),
-    "tokens": Key("all_tokens", int, "tokens", F("input_tokens") + F("output_tokens")),
-    "took": Key("all_took", lambda seconds: timedelta(seconds=float(seconds)), "how long it took", _TOOK),
+    "tokens": Key("all_tokens", int, "tokens", lambda now: F("input_tokens") + F("output_tokens")),
+    "took": Key("all_took", lambda seconds: timedelta(seconds=float(seconds)), "how long it took", _took),
 }
 ORDERS = {f"{sign}{name}": key for name, key in KEYS.items() for sign in ("-", "")}
 
@@ -53,12 +59,13 @@ def page(runs: RunQuerySet, *, order: str = USUAL, cursor: str = "", limit: int 
     """The page that ``cursor`` leads to; a cursor that is none of ours leads to the first."""
     key = ORDERS[order if order in ORDERS else USUAL]
     down = not order or order.startswith("-")
-    runs = runs.annotate(**{key.field: key.annotation}) if key.annotation is not None else runs
     place = _read(cursor, key)
+    now = place[3] if place is not None else database_now()
+    runs = runs.annotate(**{key.field: key.annotation(now)}) if key.annotation is not None else runs
     back = place is not None and place[0] == "before"
     falling = down != back  # the direction in which rows are fetched
     if place is not None:
-        _, value, pk = place
+        _, value, pk, _ = place
         sign = "lt" if falling else "gt"
         runs = runs.filter(Q(**{f"{key.field}__{sign}": value}) | Q(**{key.field: value, f"pk__{sign}": pk}))
     field = f"-{key.field}" if falling else key.field
@@ -68,25 +75,28 @@ def page(runs: RunQuerySet, *, order: str = USUAL, cursor: str = "", limit: int 
         found.reverse()
     if not found:
         return Page([], None, None)
-    before = _write("before", getattr(found[0], key.field), found[0].pk) if (more if back else place is not None) else None
-    after = _write("after", getattr(found[-1], key.field), found[-1].pk) if (more if not back else True) else None
+    before = _write("before", getattr(found[0], key.field), found[0].pk, now) if (more if back else place is not None) else None
+    after = _write("after", getattr(found[-1], key.field), found[-1].pk, now) if (more if not back else True) else None
     return Page(found, before, after)
 
 
-def _write(way: str, value: Any, pk: UUID) -> str:
-    plain = (
-        value.isoformat()
-        if isinstance(value, datetime)
-        else value.total_seconds()
-        if isinstance(value, timedelta)
-        else str(value)
-    )
-    return base64.urlsafe_b64encode(json.dumps([way, plain, str(pk)]).encode()).decode()
+def _write(way: str, value: Any, pk: UUID, now: datetime) -> str:
+    plain: float | str
+    if isinstance(value, datetime):
+        plain = value.isoformat()
+    else:
+        plain = value.total_seconds() if isinstance(value, timedelta) else str(value)
+    return base64.urlsafe_b64encode(json.dumps([way, plain, str(pk), now.isoformat()]).encode()).decode()
 
 
-def _read(cursor: str, key: Key) -> tuple[str, Any, UUID] | None:
+def _read(cursor: str, key: Key) -> tuple[str, Any, UUID, datetime] | None:
+    if len(cursor) > CURSOR:
+        return None
     try:
-        way, value, pk = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return (str(way), key.read(value), UUID(pk)) if way in ("before", "after") else None
+        way, plain, pk, now = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        value = key.read(plain)
+        if way not in ("before", "after") or (isinstance(value, Decimal) and not 0 <= value < 10**12):
+            return None
+        return way, value, UUID(pk), datetime.fromisoformat(now)
     except (ValueError, TypeError, ArithmeticError, binascii.Error, AttributeError):
         return None

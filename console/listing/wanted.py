@@ -13,6 +13,7 @@ from console.models import SavedView
 from runs import query as queries
 from runs import terms
 from runs.models import Run, RunQuerySet
+from runs.views import whole_number
 
 
 @dataclass
@@ -36,9 +37,7 @@ class Wanted:
 def wanted(given: QueryDict, user: Any) -> Wanted:
     """From the address: a view, or a query; the old ``status``, ``workflow`` and ``q`` are terms of it."""
     key = given.get("view", "")
-    chosen = SYSTEM.get(key) or (
-        SavedView.objects.visible_to(user).filter(pk=key).first() if key.isdigit() and len(key) < 19 else None
-    )
+    chosen = SYSTEM.get(key) or _saved(key, user)
     if chosen is not None and "query" not in given:
         shown = columns.chosen(getattr(chosen, "columns", []))
         found = Wanted(chosen.query, chosen.sort or sorting.USUAL, shown, key)
@@ -53,6 +52,11 @@ def wanted(given: QueryDict, user: Any) -> Wanted:
     except queries.QueryInvalid as error:
         found.error = str(error)
     return found
+
+
+def _saved(key: str, user: Any) -> SavedView | None:
+    number = whole_number(key)
+    return None if number is None else SavedView.objects.visible_to(user).filter(pk=number).first()
 
 
 def _query(given: QueryDict) -> str:

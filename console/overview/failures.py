@@ -34,7 +34,7 @@ class Failures:
     @property
     def query(self) -> str:
         terms = [Term("status", "failed"), Term("workflow", self.workflow), Term("step", self.step), Term("error", self.error)]
-        return f"{text_of(terms)} finished:>{self.since:%Y-%m-%dT%H:%M}"
+        return f"{text_of([term for term in terms if term.value])} finished:>{self.since:%Y-%m-%dT%H:%M}"
 
 
 def grouped(since: datetime) -> list[Failures]:

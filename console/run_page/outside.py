@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from checkpoints.models import Checkpoint
 from engine import undo_plan
+from runs import lineage
 from runs.models import Branch, Kind, Run
 from workflows import registry
 from workflows.steps import Step
@@ -10,7 +12,7 @@ from workflows.steps import Step
 
 @dataclass(frozen=True)
 class Outside:
-    """``state``: done, undone, unknown, doing, not_yet (the run may still come to it) or not_done."""
+    """``state``: done, undone, unknown, doing, inherited (an origin did it), not_yet (it may still come to it) or not_done."""
 
     name: str
     state: str
@@ -21,11 +23,13 @@ class Outside:
     @property
     def words(self) -> str:
         times = f" {self.done} times" if self.done > 1 else ""
+        partly = f", {self.undone} of them undone" if self.undone else ""
         words = {
-            "done": f"happened{times}",
+            "done": f"happened{times}{partly}",
             "undone": f"happened{times}, undone",
             "unknown": f"may have happened{f' in {self.unknown} branches' if self.unknown > 1 else ''}: nobody knows yet",
             "doing": f"happening now{f', {self.done} so far' if self.done else ''}",
+            "inherited": "happened in the run that it was forked from",
             "not_yet": "not yet",
             "not_done": "did not happen",
         }
@@ -44,21 +48,35 @@ def outside(run: Run) -> list[Outside]:
 
 def _of(run: Run, step: Step) -> Outside:
     names = {step.name, *step.was}
-    done = _done(run, step)
+    done = undo_plan.count(run.pk, step)
     undone = run.events.filter(kind=Kind.COMPENSATED, step__in=names).count() if run.rolls_back_from is not None else 0
     unknown = _unknown(run, step, names)
     if unknown:
         return Outside(step.name, "unknown", done, undone, unknown)
     if _is_at_it(run, step, names):
         return Outside(step.name, "doing", done, undone)
-    state = ("undone" if undone >= done else "done") if done else "not_done" if run.is_final or run.rolls_back else "not_yet"
-    return Outside(step.name, state, done, undone)
+    if undone and undone >= done:
+        return Outside(step.name, "undone", max(done, undone), undone)
+    if done:
+        return Outside(step.name, "done", done, undone)
+    if run.forked_from_id is not None and _inherited(run, step, names):
+        return Outside(step.name, "inherited")
+    return Outside(step.name, "not_done" if run.is_final or run.rolls_back else "not_yet")
 
 
-def _done(run: Run, step: Step) -> int:
-    if step.is_branch and run.parts is not None and run.fan_out is not None and run.fan_out.part == step.name:
-        return run.parts["succeeded"]  # counted already; looking into ten thousand branches takes a while
-    return undo_plan.count(run.pk, step)
+def _inherited(run: Run, step: Step, names: set[str]) -> bool:
+    """Whether a run that it came from did it: before the fork, or with a result that was taken."""
+    if Checkpoint.objects.filter(run=run, step__in=names, reused_from__isnull=False).exists():
+        return True
+    above = {one.id: one for one in lineage.above(run.pk)}
+    here = above[run.pk]
+    while here.forked_from is not None:
+        at = here.at_seq or 0
+        taken = Checkpoint.objects.filter(run=here.forked_from, step__in=names, reused_from__isnull=False, seq__lte=at)
+        if undo_plan.count(here.forked_from, step, to=at) or taken.exists():
+            return True
+        here = above[here.forked_from]
+    return False
 
 
 def _unknown(run: Run, step: Step, names: set[str]) -> int:
@@ -70,5 +88,5 @@ def _unknown(run: Run, step: Step, names: set[str]) -> int:
 
 def _is_at_it(run: Run, step: Step, names: set[str]) -> bool:
     if step.is_branch:
-        return run.parts is not None and bool(run.parts["running"]) and run.fan_out is not None and run.fan_out.part in names
+        return run.is_fanned_out and Branch.objects.filter(run=run, worker__isnull=False, step__in=names).exists()
     return run.step in names and run.step_started_at is not None and not run.rolls_back

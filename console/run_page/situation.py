@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Min, Q
+
 from approvals.consequences import timeout_in_words
 from approvals.models import Gate, GateKind
 from approvals.services.tallying import tally
 from engine import usual
-from runs.models import Run
-from runs.moves import Status
+from runs.clock import Now
+from runs.models import Branch, Run
+from runs.moves import BranchStatus, Status
 from workflows import registry
 from workflows.errors import StepGone
 
@@ -63,6 +66,8 @@ def _actor(run: Run, is_stuck: bool, attempts: int | None) -> Actor:
     if run.is_final:
         if run.can_retry:
             return Actor("operator", "an operator: it does not go on by itself")
+        if run.status == Status.FAILED and run.can_roll_back:
+            return Actor("operator", "an admin: what is left can be rolled back")
         return Actor("nobody", ENDED.get(Status(run.status), "nobody, it has ended"))
     if run.status == Status.HELD:
         return Actor("operator", "an operator: it goes on when it is released")
@@ -93,6 +98,8 @@ def _by_itself(run: Run, attempts: int | None) -> Actor:
     if run.signal_name:
         until = None if run.available_at.year == 9999 else run.available_at
         return Actor("nobody", f"whoever sends the signal “{run.signal_name}”", until, "it goes on without" if until else "")
+    if run.is_fanned_out:
+        return _branches(run)
     if run.is_put_off:
         what = "it sleeps" if run.pause and run.pause["kind"] == "sleep" else "it tries again by itself"
         return Actor("nobody", "nobody", run.available_at, what)
@@ -102,3 +109,15 @@ def _by_itself(run: Run, attempts: int | None) -> Actor:
         return Actor("nobody", "nobody, its effects are being undone")
     last = f", attempt {run.attempt} of {attempts}" if attempts and run.attempt > 1 else ""
     return Actor("nobody", f"nobody, it is at work{last}")
+
+
+def _branches(run: Run) -> Actor:
+    """Of a fan-out under way: somebody outside, where every branch that is open waits for a signal."""
+    opened = Branch.objects.filter(fan_out=run.fan_out_id).open()
+    if opened.filter(Q(worker__isnull=False) | Q(status=BranchStatus.QUEUED, available_at__lte=Now())).exists():
+        return Actor("nobody", "nobody, its branches are at work")
+    later = opened.filter(status=BranchStatus.QUEUED).exclude(pause__kind="signal").aggregate(at=Min("available_at"))["at"]
+    if later is not None:
+        return Actor("nobody", "nobody", later, "branches go on by themselves")
+    names = opened.filter(pause__kind="signal").values_list("pause__name", flat=True).distinct()[:3]
+    return Actor("nobody", f"whoever sends the signal {' or '.join(f'“{name}”' for name in names)} to its branches")

@@ -66,7 +66,7 @@ def now_ms(run: Run) -> float:
 def _filtered(run: Run, show: str, before: int | None) -> Window:
     steps = steps_of(run)
     entries = [row.as_entry() for row in _picked(run, show, steps, before)]
-    found = Waterfall(run, steps).read(entries)
+    found = Waterfall(run, steps, gaps=True).read(entries)
     for row in found.rows:
         if row.state == "open":
             row.state = "failed" if show == "failed" else "done"

@@ -14,7 +14,8 @@ from runs.moves import Status
 from workflows.steps import Gate, Step
 
 NOTICED = 50.0  # ms: a shorter wait is no wait
-LIMIT = 500  # entries that are read to find where a row begins
+KEPT = 30  # entries that a row shows, beside its first
+LIMIT = 300  # entries before those that are shown, back to where their rows begin; of more, the first and the last are read
 PEOPLE = frozenset({Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.DECIDED, Kind.ESCALATED, Kind.REMINDED, Kind.GATE_WITHDRAWN})
 OF_THE_RUN = frozenset(
     {Kind.HELD, Kind.RELEASED, Kind.CANCELLED, Kind.RETRIED, Kind.FORKED, Kind.ENDED, Kind.NOTE, Kind.SIGNAL}
@@ -45,6 +46,14 @@ class Row:
     cost: float = 0.0
     tokens: int = 0
     closed: int = -1  # the seq of the entry that closed it
+    left_out: int = 0  # entries that are not shown
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Of very many the first and the last are kept."""
+        self.entries.append(entry)
+        if len(self.entries) > KEPT + 1:
+            del self.entries[1]
+            self.left_out += 1
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -78,12 +87,14 @@ class Row:
 class Waterfall:
     """Reads entries in their order; ``rows`` are in the order of their first entry."""
 
-    def __init__(self, run: Run, steps: Mapping[str, Step], *, free_at: float | None = None) -> None:
+    def __init__(self, run: Run, steps: Mapping[str, Step], *, free_at: float | None = None, gaps: bool = False) -> None:
         self.run, self.steps = run, steps
+        self.gaps = gaps  # only some entries are read: an attempt that is not later than the last is another visit's
         self.rows: list[Row] = []
         self.free_at = free_at  # since when the run could have been taken by a worker
         self.open: Row | None = None
         self.sent: Row | None = None  # the fan-out that is under way
+        self.held: Row | None = None
         self.parts: frozenset[str] = frozenset()
         self.seq = -1  # of the entry that is read
 
@@ -104,7 +115,7 @@ class Waterfall:
         if kind == Kind.FAN_OUT:
             self._fan_out(entry, at)
         elif self.sent is not None and (kind == Kind.BRANCH or detail.get("branch") is not None):
-            self.sent.entries.append(entry)
+            self.sent.add(entry)
             self._spend(self.sent, entry)
         elif kind == Kind.CHECKPOINT:
             self._checkpoint(entry, at)
@@ -130,7 +141,7 @@ class Waterfall:
     def _checkpoint(self, entry: dict[str, Any], at: float) -> None:
         if self.sent is not None and entry["step"] in self.parts:
             row, self.sent = self.sent, None
-            row.entries.append(entry)
+            row.add(entry)
             self._cut(row, self._ms(entry["started_at"]) if entry.get("started_at") else at)
             self._close(row, "done")
         else:
@@ -155,9 +166,9 @@ class Waterfall:
 
     def _point(self, entry: dict[str, Any], at: float) -> None:
         """What was done to the run as a whole. It interrupts the step's row, which may go on after it."""
-        if entry["kind"] == Kind.RELEASED and self.rows and self.rows[-1].kind == "held":
-            row = self.rows[-1]
-            row.entries.append(entry)
+        if entry["kind"] == Kind.RELEASED and self.held is not None:
+            row = self.held
+            row.add(entry)
             self._cut(row, at)
             self._close(row, "done")
             return
@@ -169,6 +180,7 @@ class Waterfall:
         row = Row(entry["seq"], "run", "held" if held else "run", "open" if held else "point", entries=[entry])
         row.bars.append(Bar("held", at, None) if held else Bar("point", at, at))
         self.rows.append(row)
+        self.held = row if held else self.held
         if not held:
             self._close(row, "failed" if entry["kind"] == Kind.ENDED and failed else "point")
 
@@ -186,14 +198,24 @@ class Waterfall:
     def _row(self, entry: Mapping[str, Any], step: str = "") -> Row:
         """The row of the entry's step: the open one, or a new one."""
         name = step or entry["step"] or ("input" if entry["seq"] == 0 else "by hand")
+        if (
+            self.gaps
+            and self.open is not None
+            and entry["kind"] == Kind.ATTEMPT_FAILED
+            and self._tries(self.open) >= entry["attempt"]
+        ):
+            self._close(self.open, "failed")
         if self.open is None or self.open.step != name:
             if self.open is not None:
                 self._cut(self.open, self._ms(entry["at"]))
                 self._close(self.open, "failed" if self.open.bars and self.open.bars[-1].kind in ("failed", "lost") else "done")
             self.open = Row(entry["seq"], name, self._kind(name))
             self.rows.append(self.open)
-        self.open.entries.append(dict(entry))
+        self.open.add(dict(entry))
         return self.open
+
+    def _tries(self, row: Row) -> int:
+        return max((one["attempt"] or 0 for one in row.entries if one["kind"] == Kind.ATTEMPT_FAILED), default=0)
 
     def _kind(self, name: str) -> str:
         step = self.steps.get(name)
@@ -223,6 +245,8 @@ class Waterfall:
             self.open = None
         if self.sent is row:
             self.sent = None
+        if self.held is row:
+            self.held = None
 
     def _pending(self) -> None:
         run = self.run
@@ -241,7 +265,18 @@ class Waterfall:
             row.bars.append(Bar("undo" if run.rolls_back else "work", start, None, f"attempt {run.attempt}"))
         elif not row.bars or row.bars[-1].end is not None:
             since = self.free_at if self.free_at is not None else self._ms(run.updated_at)
-            row.bars.append(Bar("people" if run.status == Status.WAITING else "queue", since, None))
+            kind, why = self._waits()
+            row.bars.append(Bar(kind, since, None, why))
+
+    def _waits(self) -> tuple[str, str]:
+        """For what it waits, as a bar's kind and words."""
+        if self.run.status == Status.WAITING:
+            return "people", ""
+        if self.run.signal_name:
+            return "sleep", f"waits for the signal “{self.run.signal_name}”"
+        if self.run.is_put_off and not (self.run.pause and self.run.pause["kind"] == "sleep"):
+            return "sleep", "waits to try again"
+        return "sleep" if self.run.is_put_off else "queue", ""
 
     def _ms(self, at: datetime | str | None) -> float:
         when = datetime.fromisoformat(at) if isinstance(at, str) else at
@@ -268,6 +303,10 @@ def _since_boundary(run: Run, seq: int) -> list[dict[str, Any]]:
     """
     if seq <= 0:
         return []
-    found = reading.journal(run, before=seq, newest_first=True, limit=LIMIT)
-    place = next((place for place, entry in enumerate(found) if entry["kind"] == Kind.CHECKPOINT and entry["step"]), len(found))
-    return found[: place + 1][::-1]
+    kept = run.checkpoints.filter(seq__lt=seq).exclude(step="").order_by("-seq").values_list("seq", flat=True)[:1]
+    start = next(iter(kept), 0)
+    found = reading.journal(run, after=start - 1, before=seq, limit=LIMIT)
+    if len(found) < LIMIT:
+        return found
+    last = reading.journal(run, before=seq, newest_first=True, limit=LIMIT)[::-1]  # of a wide fan-out: its beginning is enough
+    return [*found, *(entry for entry in last if entry["seq"] > found[-1]["seq"])]

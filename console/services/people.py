@@ -33,6 +33,8 @@ def add(*, by: Any, username: str, email: str = "", groups: Collection[str] = ()
         errors["username"] = "letters, digits and @.+-_ were expected"
     if not username or len(username) > NAME:
         errors["username"] = f"a name of 1 to {NAME} characters was expected"
+    if User.objects.filter(username__iexact=username).exists():
+        errors["username"] = f"{username} is there already"
     if errors:
         raise PersonInvalid(errors)
     password = secrets.token_urlsafe(12)

@@ -32,7 +32,7 @@ def row_mark(row: Row) -> str:
 
 @register.filter
 def bar_words(bar: Bar) -> str:
-    what = BARS[bar.kind] + (f", {bar.words}" if bar.words else "")
+    what = bar.words if bar.kind == "sleep" and bar.words else BARS[bar.kind] + (f", {bar.words}" if bar.words else "")
     if bar.kind == "point":
         return f"after {words.duration(bar.start)}"
     return f"{what}, for {words.duration(bar.end - bar.start)}" if bar.end is not None else f"{what}, until now"

@@ -55,11 +55,11 @@ class Health:
 class StepHealth:
     """In the latest runs: finished visits, failed attempts, dollars a visit, p50 and p95 in seconds."""
 
-    visits: int
-    failed: int
-    cost: float
-    half: float | None
-    most: float | None
+    visits: int = 0
+    failed: int = 0
+    cost: float = 0.0
+    half: float | None = None
+    most: float | None = None
 
 
 def of_all() -> dict[str, Health]:

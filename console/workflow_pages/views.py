@@ -43,7 +43,7 @@ def workflow_detail(request: HttpRequest, name: str) -> HttpResponse:
         "health": health.of_all().get(name, health.Health()) if may_see else health.Health(),
         "days": health.DAYS,
         "drawing": graph.of_workflow(workflow),
-        "steps": [(step, found.get(step.name), _rules(step)) for step in workflow.reading_order()],
+        "steps": [(step, found.get(step.name, health.StepHealth()), _rules(step)) for step in workflow.reading_order()],
         "policies": _policies(workflow),
         "fields": schema_words.fields(workflow.state),
         "may_see": may_see,

@@ -110,7 +110,7 @@ def took(milliseconds: Any) -> str:
 
 @register.filter
 def took_seconds(seconds: float | None) -> str:
-    return "" if seconds is None else words.duration(seconds * 1000)
+    return words.duration(seconds * 1000) if isinstance(seconds, (int, float)) else ""
 
 
 @register.filter
