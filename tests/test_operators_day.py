@@ -207,13 +207,21 @@ def test_where_no_socket_can_be_had_the_page_asks_by_itself(browser, stack):
     context.close()
 
 
+OF_RUN = ("", "?show=failed", "graph/", "journal/", "logs/", "lineage/", "checkpoints/1/", "compare/?a=0&b=2", "history/?key=notes",
+          "fork/", "changes/")  # fmt: skip
+OF_SETTINGS = ("", "profile/", "tokens/", "people/", "people/1/", "retention/", "channels/")
+OTHERS = ("/", "/?span=7d", "/runs/", "/runs/?query=statu:x", "/runs/?view=stuck", "/workflows/", "/workflows/refund/",
+          "/runs/new/refund/", "/workers/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/gates/absences/", "/audit/",
+          "/insight/", "/policies/", "/policies/refund/manager/", "/design/", "/nowhere/", "/demo/mail/")  # fmt: skip
+
+
 def pages_of(run: str) -> list[str]:
-    ofrun = [f"/runs/{run}/{rest}" for rest in ("", "?show=failed", "graph/", "journal/", "logs/", "lineage/", "checkpoints/1/",
-                                                "compare/?a=0&b=2", "history/?key=notes", "fork/", "changes/")]  # fmt: skip
-    settings = [f"/settings/{rest}" for rest in ("", "profile/", "tokens/", "people/", "people/1/", "retention/", "channels/")]
-    return ["/", "/?span=7d", "/runs/", "/runs/?query=statu:x", "/runs/?view=stuck", *ofrun, "/workflows/", "/workflows/refund/",
-            "/runs/new/refund/", "/workers/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/gates/absences/", "/audit/",
-            "/insight/", "/policies/", "/policies/refund/manager/", *settings, "/design/", "/nowhere/", "/demo/mail/"]  # fmt: skip
+    return [*OTHERS, *(f"/runs/{run}/{rest}" for rest in OF_RUN), *(f"/settings/{rest}" for rest in OF_SETTINGS)]
+
+
+def faults_of(axe: Axe, page: Page, where: str) -> list[tuple[str, str, str]]:
+    found = axe.run(page).response["violations"]
+    return [(where, one["id"], one["nodes"][0]["html"][:160]) for one in found if one["impact"] in SERIOUS]
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
@@ -229,8 +237,7 @@ def test_no_page_has_a_serious_fault_for_those_who_see_or_hear_otherwise(browser
         carol.wait_for_load_state("networkidle")
         if carol.locator("#tail").count():
             expect(carol.locator("#live")).to_have_text("live")
-        found = axe.run(carol).response["violations"]
-        faults += [(path, one["id"], one["nodes"][0]["html"][:160]) for one in found if one["impact"] in SERIOUS]
+        faults += faults_of(axe, carol, path)
         if carol.evaluate("document.documentElement.scrollWidth > innerWidth"):
             faults.append((path, "wider than the screen", ""))
     for key in ("Control+k", "?"):

@@ -83,7 +83,7 @@ def thousands(value: Any) -> str:
 
 @register.filter
 def in_words(entry: dict[str, Any]) -> str:
-    return words.entry_in_words(entry)
+    return words.visible(words.entry_in_words(entry))
 
 
 @register.filter

@@ -76,4 +76,10 @@ const key = document.querySelector(".command-key kbd");
 if (key && /Mac|iP/.test(navigator.platform)) key.textContent = "⌘ K";
 
 // A link to what a dialog asks opens it: /workflows/refund/#hold
-if (location.hash === "#hold") document.querySelector('[popover][id^="hold-"]')?.showPopover();
+function opened() {
+  if (location.hash !== "#hold") return;
+  document.querySelector('[popover][id^="hold-"]')?.showPopover();
+  history.replaceState(history.state, "", location.pathname + location.search); // or the next time would change nothing
+}
+addEventListener("hashchange", opened);
+opened();
