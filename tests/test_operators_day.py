@@ -207,8 +207,8 @@ def test_where_no_socket_can_be_had_the_page_asks_by_itself(browser, stack):
     context.close()
 
 
-OF_RUN = ("", "?show=failed", "graph/", "journal/", "logs/", "lineage/", "checkpoints/1/", "compare/?a=0&b=2", "history/?key=notes",
-          "fork/", "changes/")  # fmt: skip
+OF_RUN = ("", "?show=failed", "graph/", "journal/", "logs/", "lineage/", "checkpoints/1/", "compare/?a=0&b=2",
+          "history/?key=notes", "fork/", "changes/")  # fmt: skip
 OF_SETTINGS = ("", "profile/", "tokens/", "people/", "people/1/", "retention/", "channels/")
 OTHERS = ("/", "/?span=7d", "/runs/", "/runs/?query=statu:x", "/runs/?view=stuck", "/workflows/", "/workflows/refund/",
           "/runs/new/refund/", "/workers/", "/gates/", "/gates/?tab=open", "/gates/?tab=history", "/gates/absences/", "/audit/",
