@@ -78,5 +78,5 @@ class Tail(AsyncWebsocketConsumer):
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT)
             await self.send_json({"alive": True, "slow": not hub().hears})
+            await asyncio.sleep(HEARTBEAT)

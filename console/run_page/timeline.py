@@ -8,7 +8,8 @@ from typing import Any
 from django.db.models import F, Q
 
 from console.run_page import waterfall
-from console.run_page.waterfall import Row, Waterfall
+from console.run_page.rows import PEOPLE, Row
+from console.run_page.waterfall import Waterfall
 from runs import reading
 from runs.clock import database_now
 from runs.models import Kind, Run
@@ -89,7 +90,7 @@ def _picked(run: Run, show: str, steps: dict[str, Step], before: int | None) -> 
     if show == "failed":
         return _of(run, list(events.filter(kind__in=FAILURES).order_by("-seq")[:WINDOW])[::-1])
     chosen = {
-        "gates": (Q(step__in=gates), Q(kind__in=waterfall.PEOPLE)),
+        "gates": (Q(step__in=gates), Q(kind__in=PEOPLE)),
         "effects": (Q(step__in=effects), Q(step__in=effects) & ~Q(kind__in=waterfall.OF_THE_RUN)),
     }[show]
     parts = [rows.filter(q).order_by("-seq")[:WINDOW] for rows, q in zip((kept, events), chosen, strict=True)]

@@ -1,87 +1,21 @@
-"""The timeline of a run: its journal as rows of bars, one row for each visit of a step.
-
-Times are milliseconds since the run was created. A bar without an end lasts until now. A row that is closed never changes.
-"""
+"""Reading a run's journal into the rows of its timeline, in the same way for a page and for each message that follows."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from console.run_page.rows import PEOPLE, Bar, Row
 from runs import reading
 from runs.models import Kind, Run
 from runs.moves import Status
 from workflows.steps import Gate, Step
 
 NOTICED = 50.0  # ms: a shorter wait is no wait
-KEPT = 30  # entries that a row shows, beside its first
 LIMIT = 300  # entries before those that are shown, back to where their rows begin; of more, the first and the last are read
-PEOPLE = frozenset({Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.DECIDED, Kind.ESCALATED, Kind.REMINDED, Kind.GATE_WITHDRAWN})
 OF_THE_RUN = frozenset(
     {Kind.HELD, Kind.RELEASED, Kind.CANCELLED, Kind.RETRIED, Kind.FORKED, Kind.ENDED, Kind.NOTE, Kind.SIGNAL}
 )
 GOES_ON = frozenset({Kind.RELEASED, Kind.RETRIED, Kind.DECIDED, Kind.SIGNAL})  # from then on it waits for a worker
-
-
-@dataclass
-class Bar:
-    """``kind``: queue, work, failed, lost, people, sleep, branches, held or undo."""
-
-    kind: str
-    start: float
-    end: float | None
-    words: str = ""
-
-
-@dataclass
-class Row:
-    """``state``: open, done, failed, or ``point`` for what only happened. ``seq`` is that of its first entry."""
-
-    seq: int
-    step: str
-    kind: str
-    state: str = "open"
-    bars: list[Bar] = field(default_factory=list)
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    cost: float = 0.0
-    tokens: int = 0
-    closed: int = -1  # the seq of the entry that closed it
-    left_out: int = 0  # entries that are not shown
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Of very many the first and the last are kept."""
-        self.entries.append(entry)
-        if len(self.entries) > KEPT + 1:
-            del self.entries[1]
-            self.left_out += 1
-
-    @property
-    def told(self) -> list[dict[str, Any]]:
-        """The entries that say more than that the step is done, the last few."""
-        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or one["detail"].get("reused_from") is not None]
-        return said[-3:]
-
-    @property
-    def checkpoint(self) -> int | None:
-        """The seq of the state that it left."""
-        found = [one["seq"] for one in self.entries if one["kind"] == Kind.CHECKPOINT]
-        return found[-1] if found else None
-
-    @property
-    def end(self) -> float | None:
-        return self.bars[-1].end if self.bars else None
-
-    @property
-    def worked(self) -> float | None:
-        """ms of work, of all attempts; None where it is still at work, or never was."""
-        done = [
-            bar.end - bar.start for bar in self.bars if bar.kind in ("work", "failed", "lost", "undo") and bar.end is not None
-        ]
-        return sum(done) if done else None
-
-    @property
-    def attempts(self) -> int:
-        return sum(bar.kind in ("work", "failed", "lost") for bar in self.bars)
 
 
 class Waterfall:

@@ -4,7 +4,7 @@ from django import template
 
 from console.run_page.drawing import ENDS
 from console.run_page.graph import Node
-from console.run_page.waterfall import Bar, Row
+from console.run_page.rows import Bar, Row
 from runs import words
 
 register = template.Library()

@@ -1,14 +1,14 @@
 // The socket of a page. After a cut it comes back with the last seq it has seen, so nothing is missing or doubled.
 const QUIET = 13_000; // ms without a word (the server speaks every 5 s) after which a socket counts as dead
 const PATIENT = 4; // tries to connect; then the page asks for itself (live-fallback.js)
+const clock = () => new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
 const sign = document.getElementById("live");
 let heard = Date.now();
 let tries = 0;
-let asOf = new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
+let asOf = clock();
 
 const tail = () => document.getElementById("tail");
 
-const clock = () => new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
 const WORDS = {
   live: () => "live",
   slow: () => "every 2 s: Redis is away",
@@ -27,6 +27,13 @@ function show(state) {
   if (sign.textContent !== words) sign.textContent = words;
 }
 
+// A socket counts from its first word on: the server speaks as soon as it is open.
+function alive(state) {
+  tries = 0;
+  show(state);
+  document.dispatchEvent(new CustomEvent("holdfast:resumed"));
+}
+
 function address(element) {
   const url = new URL(element.getAttribute("hx-ws:connect"), location.href);
   if (element.dataset.after) url.searchParams.set("after", element.dataset.after);
@@ -43,15 +50,6 @@ function connectAgain() {
   heard = Date.now();
 }
 
-function connected() {
-  tries = 0;
-  heard = Date.now();
-  asOf = clock();
-  show("live");
-  document.dispatchEvent(new CustomEvent("holdfast:resumed"));
-}
-
-document.addEventListener("htmx:after:ws:connection", connected);
 document.addEventListener("holdfast:refreshed", () => { asOf = clock(); show("paused"); });
 document.addEventListener("holdfast:cut", () => show("reconnecting"));
 document.addEventListener("htmx:ws:close", (event) => {
@@ -90,7 +88,7 @@ document.addEventListener("htmx:before:ws:message", (event) => {
   const element = tail();
   if (!message || !element) return;
   if (message.reset) return location.reload();
-  if (message.alive) show(message.slow ? "slow" : "live");
+  if (message.alive) alive(message.slow ? "slow" : "live");
   if (message.status && element.dataset.tail === "run") {
     const before = element.dataset.status;
     element.dataset.status = message.status;

@@ -3,10 +3,10 @@ document.addEventListener("holdfast:message", ({ detail }) => {
   const bar = document.getElementById("progress");
   if (!bar) return;
   if (detail.progress) {
-    bar.hidden = false;
+    bar.removeAttribute("data-idle");
     bar.querySelector("progress").value = detail.progress.fraction;
     bar.querySelector("[data-message]").textContent = `${detail.progress.step} · ${Math.round(detail.progress.fraction * 100)} % · ${detail.progress.message}`;
   } else if (detail.content) {
-    bar.hidden = true;
+    bar.setAttribute("data-idle", "");
   }
 });
