@@ -10,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import format_html
 
 from approvals import rights
+from approvals.consequences import timeout_in_words
 from engine import outlook, undo_plan
 from engine.services import controls, signals, starting
 from engine.views import seen
@@ -108,9 +109,12 @@ def _controls_page(request: HttpRequest, run: Run, refused: str = "", status: in
 
 def _controls(request: HttpRequest, run: Run) -> dict[str, Any]:
     open_ones = run.gates.open().for_list()
-    gates = [(gate, rights.standing(gate, request.user).why_not) for gate in open_ones.order_by("opened_at", "ordinal")[:GATES]]
+    gates = [
+        (gate, rights.standing(gate, request.user).why_not, timeout_in_words(gate.on_timeout))
+        for gate in open_ones.order_by("opened_at", "ordinal")[:GATES]
+    ]
     may_operate = may(request.user, "operate")
-    waits = any(gate.visit == run.visit for gate, _ in gates)
+    waits = any(gate.visit == run.visit for gate, *_ in gates)
     steps = [] if run.is_final or run.rolls_back or run.requested or run.is_copy else _steps(run)
     effects = _effects(run)
     return {

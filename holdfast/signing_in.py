@@ -6,14 +6,23 @@ from typing import Any
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse_lazy
+from django.shortcuts import redirect
+from django.urls import reverse, reverse_lazy
 
 from runs import doors, limiting
 from runs.models import Act
 from runs.services import audit
 
 UNKNOWN = "nobody’s name"
+
+
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """Who is signed in and comes here is no staff, and would be sent back for ever."""
+    if request.user.is_authenticated:
+        raise PermissionDenied("Django’s admin is for staff.")
+    return redirect(f"{reverse('sign-in')}?{request.GET.urlencode()}")
 
 
 class SignIn(LoginView):

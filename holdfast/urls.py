@@ -16,7 +16,7 @@ urlpatterns = [
     path("sign-in/", signing_in.SignIn.as_view(), name="sign-in"),
     path("sign-out/", signing_in.SignOut.as_view(), name="sign-out"),
     # one door each: Django's own pages for these would leave no act
-    path("admin/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
+    path("admin/login/", signing_in.admin_sign_in),
     path("admin/logout/", signing_in.SignOut.as_view()),
     path("admin/password_change/", signing_in.PasswordChange.as_view(), name="password-change"),
     path("", include("console.urls")),

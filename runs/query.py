@@ -71,6 +71,8 @@ def without(terms: list[Term], place: int) -> str:
 
 
 def _term(found: "re.Match[str]") -> Term:
+    if found["word"] and (missing := re.match(r"-?([a-z]+)[<>]", found["word"])) and missing[1] in NAMES:
+        raise QueryInvalid(f"{missing[1]}: a colon was expected, as in {missing[1]}:>…, not {found['word'][:50]!r}")
     if found["name"] is None:
         return Term("", found["word"] or _unquoted(found["text"] or ""))
     if found["value"].startswith("//"):  # an address

@@ -69,6 +69,8 @@ class Tail(AsyncWebsocketConsumer):
         try:
             await self.tail()
             await self.close(code=TOO_SLOW)
+        except OSError:  # uvicorn's word for a client that has left
+            log.debug("socket of %s: its client has left", self.scope["path"])
         except Exception:
             log.exception("socket of %s", self.scope["path"])
             await self.close(code=INTERNAL)

@@ -67,7 +67,7 @@ def _failed(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     what = "at undoing it failed" if detail.get("undoing") else "failed"
     text = f"attempt {entry['attempt']} {what}: {error['type']}: {error['message'][:500]}"
     if detail.get("in_doubt"):
-        text += f" · it may have happened: looked up in {words(detail['retry_in'])}"
+        text += f" · it may have happened: that is looked up after {words(detail['retry_in'])}"
     elif "retry_in" in detail:
         when = f"after {words(detail['retry_in'])}" if detail["retry_in"] >= 0.5 else "at once"
         text += f" · next try {when} (attempt {entry['attempt'] + 1})"

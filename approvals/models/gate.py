@@ -250,7 +250,12 @@ class Gate(models.Model):
         proposed: dict[str, Any] = self.action.get("proposed", args)
         names = [name for name in self.action.get("order", ()) if name in args]
         names += [name for name in {**args, **proposed} if name not in names]
-        return [Argument(name, args.get(name), proposed.get(name), args.get(name) != proposed.get(name)) for name in names]
+        known = (self.action.get("schema") or {}).get("properties") or {}
+        words = {name: str(one.get("description", "")) for name, one in known.items() if isinstance(one, dict)}
+        return [
+            Argument(name, args.get(name), proposed.get(name), args.get(name) != proposed.get(name), words.get(name, ""))
+            for name in names
+        ]
 
     def approvers_in_words(self) -> str:
         together = isinstance(self.policy.get("quorum"), dict)  # some of each, not any
@@ -268,6 +273,7 @@ class Argument(NamedTuple):
     value: Any
     proposed: Any
     changed: bool
+    words: str = ""  # of its field, as the schema has them
 
 
 def in_words(names: Iterable[str], last: str = "or") -> str:

@@ -42,7 +42,7 @@ def _names(start: str) -> Iterable[tuple[str, str]]:
         if name != "label." and name.startswith(start):
             yield f"{name}:", hint
     for key in _label_keys():
-        if f"label.{key}".startswith(start):
+        if f"label.{key}".startswith(start) or (start and key.startswith(start)):
             yield f"label.{key}:", "a label"
 
 

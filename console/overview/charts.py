@@ -70,7 +70,7 @@ def lines(title: str, unit: str, series: Sequence[str], columns: Sequence[tuple[
             for place, (_, _, values) in enumerate(columns)
             if name in values
         ]
-        drawn.append((name, " ".join(points)))
+        drawn.append((name, " ".join(points * 2 if len(points) == 1 else points)))  # one alone is drawn as a dot
     return Chart(title, unit, tuple(series), tuple(columns), top, lines=tuple(drawn))
 
 

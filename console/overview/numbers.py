@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Count, Min, Q, Sum
 
-from approvals.models import Gate
+from approvals.models import Gate, GateKind
 from engine import health
 from runs.clock import Now, database_now
 from runs.models import Run
@@ -32,6 +32,8 @@ class Numbers:
     failed_today: int
     started_today: int
     cost_today: Decimal
+    next_gate: Gate | None  # that its policy decides next
+    unknown: int  # effects of which people have to say whether they happened
 
     @property
     def in_flight(self) -> int:
@@ -61,6 +63,8 @@ def numbers() -> Numbers:
         failed_today=Run.objects.filter(status=Status.FAILED, finished_at__gte=today).count(),
         started_today=of_today["started"],
         cost_today=of_today["cost"] or Decimal(0),
+        next_gate=Gate.objects.open().filter(due_at__isnull=False).select_related("run").by_time_left().first(),
+        unknown=Gate.objects.open().filter(kind=GateKind.OUTCOME).count(),
     )
 
 

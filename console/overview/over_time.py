@@ -39,7 +39,7 @@ def all_charts(span: Span) -> list[Chart]:
     ended: dict[datetime, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for start, status, count in hot.rows(_ENDED, asked):
         ended[start][status if status in (Status.SUCCEEDED, Status.FAILED) else "otherwise"] += count
-    took = {start: {"half": half, "95 of 100": most} for start, (half, most) in hot.rows(_TOOK, asked)}
+    took = {start: {"half within": half, "95 % within": most} for start, (half, most) in hot.rows(_TOOK, asked)}
     cost: dict[datetime, dict[str, float]] = defaultdict(dict)
     tokens: dict[datetime, dict[str, float]] = defaultdict(dict)
     for start, workflow, dollars, many in hot.rows(_SPENT, asked):
@@ -48,7 +48,10 @@ def all_charts(span: Span) -> list[Chart]:
     return [
         charts.stacked("Runs that ended", "runs", OUTCOMES, _columns(span, starts, ended, finished)),
         charts.lines(
-            "From start to end, people included", "seconds", ("half", "95 of 100"), _columns(span, starts, took, finished)
+            "From start to end, people included",
+            "seconds",
+            ("half within", "95 % within"),
+            _columns(span, starts, took, finished),
         ),
         _by_workflow("Cost of runs started then", "dollars", span, starts, cost, started),
         _by_workflow("Tokens of runs started then", "tokens", span, starts, tokens, started),

@@ -23,6 +23,7 @@ class Box:
     x: float
     y: float
     width: float
+    acts: bool  # it changes the world outside
     height: float = HEIGHT
 
     @property
@@ -64,6 +65,7 @@ def layout(workflow: Workflow[Any]) -> Layout:
     kinds = {node["name"]: node["kind"] for node in graph["nodes"]}
     edges = [{**edge, "to": _target(workflow, edge)} for edge in graph["edges"]]
     kinds |= {edge["to"]: "end" for edge in edges if edge["to"] not in kinds}
+    acting = {step.name for step in workflow.reading_order() if step.is_effect}
     with _one_at_a_time:
         drawn = pygraphviz.AGraph(directed=True, strict=False, rankdir="TB", nodesep="0.35", ranksep="0.45")
         for name, kind in kinds.items():
@@ -74,7 +76,7 @@ def layout(workflow: Workflow[Any]) -> Layout:
             drawn.add_edge(edge["from"], edge["to"], key=str(number), **label)
         drawn.layout("dot")
         _, _, right, top = (float(part) for part in drawn.graph_attr["bb"].split(","))
-        boxes = tuple(_box(name, kind, drawn.get_node(name), top) for name, kind in kinds.items())
+        boxes = tuple(_box(name, kind, name in acting, drawn.get_node(name), top) for name, kind in kinds.items())
         curves = tuple(_curve(edge, drawn.get_edge(edge["from"], edge["to"], str(n)), top) for n, edge in enumerate(edges))
         drawn.close()
     return Layout(right, top, boxes, curves)
@@ -85,9 +87,9 @@ def _target(workflow: Workflow[Any], edge: dict[str, str]) -> str:
     return (workflow.after(edge["from"]) or "end") if edge["to"] == "next" else edge["to"]
 
 
-def _box(name: str, kind: str, node: Any, top: float) -> Box:
+def _box(name: str, kind: str, acts: bool, node: Any, top: float) -> Box:
     x, y = (float(part) for part in node.attr["pos"].split(","))
-    return Box(name, kind, x, top - y, float(node.attr["width"]) * DPI)
+    return Box(name, kind, x, top - y, float(node.attr["width"]) * DPI, acts)
 
 
 def _curve(edge: dict[str, str], drawn: Any, top: float) -> Curve:

@@ -10,7 +10,8 @@ from runs.models import Kind
 
 KEPT = 30  # entries that a row shows, beside its first
 PEOPLE = frozenset({Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.DECIDED, Kind.ESCALATED, Kind.REMINDED, Kind.GATE_WITHDRAWN})
-WORK = ("work", "failed", "lost")
+TELLING = frozenset({"reused_from", "gate"})  # what a checkpoint says beside what it changed
+WORK = ("work", "failed", "doubt", "lost")
 
 
 @dataclass
@@ -48,9 +49,18 @@ class Row:
     @property
     def told(self) -> list[dict[str, Any]]:
         """The entries that say more than that the step is done, the last few."""
-        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or one["detail"].get("reused_from") is not None]
+        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or not TELLING.isdisjoint(one["detail"])]
         counts = [one for one in said if one["kind"] == Kind.BRANCH]
         return [one for one in said if one not in counts[:-1]][-3:]
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether it is a gate at which nobody had to be asked."""
+        return any(one["detail"].get("gate") == "passed" for one in self.entries)
+
+    @property
+    def waits_for_people(self) -> bool:
+        return self.state == "open" and bool(self.bars) and self.bars[-1].kind == "people"
 
     @property
     def due(self) -> str | None:

@@ -47,7 +47,8 @@ class Situation:
 def of(run: Run) -> Situation:
     names, attempts = _steps(run)
     place = (names.index(run.step) + 1, len(names)) if run.step in names else None
-    often = None if run.is_final else usual.of(run.workflow).get(run.step)
+    people = run.status == Status.WAITING  # whose time says nothing of the step
+    often = None if run.is_final or people else usual.of(run.workflow).get(run.step)
     is_stuck = run.stuck_at is not None and Run.objects.stuck().filter(pk=run.pk).exists()
     return Situation(_actor(run, is_stuck, attempts), place, often.seconds if often else None, attempts, is_stuck)
 

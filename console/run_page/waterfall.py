@@ -123,7 +123,7 @@ class Waterfall:
         row = self._row(entry)
         kinds = {Kind.ATTEMPT_FAILED: "failed", Kind.WORKER_LOST: "lost"}
         if entry["kind"] in kinds:
-            self._work(row, entry, kinds[entry["kind"]], at)
+            self._work(row, entry, "doubt" if entry["detail"].get("in_doubt") else kinds[entry["kind"]], at)
             self._spend(row, entry)
         elif entry["kind"] == Kind.SLEPT:
             row.bars.append(Bar("sleep", at, None))
@@ -142,7 +142,9 @@ class Waterfall:
         if self.open is None or self.open.step != name:
             if self.open is not None:
                 self._cut(self.open, self._ms(entry["at"]))
-                self._close(self.open, "failed" if self.open.bars and self.open.bars[-1].kind in ("failed", "lost") else "done")
+                self._close(
+                    self.open, "failed" if self.open.bars and self.open.bars[-1].kind in ("failed", "doubt", "lost") else "done"
+                )
             self.open = Row(entry["seq"], name, self._kind(name))
             self.rows.append(self.open)
         self.open.add(dict(entry))
@@ -159,7 +161,10 @@ class Waterfall:
         start = self._ms(entry["started_at"]) if entry.get("started_at") else at
         self._cut(row, start)
         if self.free_at is not None and start - self.free_at > NOTICED and not (row.bars and row.bars[-1].kind == "sleep"):
-            row.bars.append(Bar("queue", self.free_at, start))
+            tries_again = bool(row.bars) and row.bars[-1].kind in ("failed", "doubt")
+            row.bars.append(
+                Bar("sleep", self.free_at, start, "waited to try again") if tries_again else Bar("queue", self.free_at, start)
+            )
         error = entry["detail"].get("error") or {}
         row.bars.append(Bar(kind, start, at, f"attempt {entry['attempt']}" + (f": {error['type']}" if error else "")))
 

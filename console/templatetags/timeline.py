@@ -16,6 +16,7 @@ BARS = {
     "work": "worked",
     "failed": "failed",
     "lost": "worker lost",
+    "doubt": "nobody knows yet",
     "people": "waited for people",
     "sleep": "slept",
     "branches": "branches",
@@ -27,6 +28,10 @@ BARS = {
 
 @register.filter
 def row_mark(row: Row) -> str:
+    if row.waits_for_people:
+        return KINDS["gate"]
+    if row.kind == "gate" and row.is_passed:
+        return "◇"
     return MARKS["failed"] if row.state == "failed" else KINDS.get(row.kind) or MARKS[row.state]
 
 
@@ -63,4 +68,4 @@ def end_words(name: str) -> str:
 @register.filter
 def node_mark(node: Node) -> str:
     """What kind of step it is, by its shape."""
-    return {"gate": "◆ ", "effect": "⚡ ", "branch": "⇉ "}.get(node.box.kind, "")
+    return {"gate": "◆ ", "branch": "⇉ "}.get(node.box.kind, "") + ("⚡ " if node.box.acts else "")

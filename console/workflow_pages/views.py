@@ -1,5 +1,6 @@
 """Workflows: how each does, what it is made of, starting and holding it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -43,7 +44,7 @@ def workflow_detail(request: HttpRequest, name: str) -> HttpResponse:
         "health": health.of_all().get(name, health.Health()) if may_see else health.Health(),
         "days": health.DAYS,
         "drawing": graph.of_workflow(workflow),
-        "steps": [(step, found.get(step.name, health.StepHealth()), _rules(step)) for step in workflow.reading_order()],
+        "steps": [(step, _health(step, found), _rules(step)) for step in workflow.reading_order()],
         "policies": _policies(workflow),
         "fields": schema_words.fields(workflow.state),
         "may_see": may_see,
@@ -80,6 +81,11 @@ def _policies(workflow: Workflow[Any]) -> list[tuple[str, str, list[str]]]:
         policy = policies.effective(workflow.name, name, {**gate.policy.as_json(), "name": name})
         found.append((gate.name, name, policy_words.sentences(policy)))
     return found
+
+
+def _health(step: Step, found: Mapping[str, health.StepHealth]) -> health.StepHealth:
+    """A gate's time is people's, of which Insight tells."""
+    return health.StepHealth() if isinstance(step, Gate) else found.get(step.name, health.StepHealth())
 
 
 def _rules(step: Step) -> list[str]:

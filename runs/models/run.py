@@ -213,6 +213,11 @@ class Run(Carried):
         return None if self.is_final else WorkflowHold.objects.open().filter(workflow=self.workflow).first()
 
     @cached_property
+    def asked(self) -> Any:
+        """The open gate that is decided first, by people or by its policy; a list sets it for all its runs at once."""
+        return self.gates.filter(status="open").order_by(models.F("due_at").asc(nulls_last=True), "opened_at").first()
+
+    @cached_property
     def forked(self) -> Any:
         """What its fork changed, and why, as its journal has it; None of a run that is no fork."""
         event = None if self.forked_from_id is None else self.events.filter(kind="forked").first()

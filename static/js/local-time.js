@@ -9,7 +9,7 @@ function length(seconds) {
   const [unit, size] = UNITS[index];
   const small = UNITS[index + 1];
   const more = small && Math.floor((rest % size) / small[1]);
-  return `${Math.floor(rest / size)} ${unit}` + (more && index < 3 ? ` ${more} ${small[0]}` : "");
+  return `${Math.floor(rest / size)} ${unit}` + (more && index < 3 && !(unit === "m" && rest >= 600) ? ` ${more} ${small[0]}` : "");
 }
 
 function words(element, now) {

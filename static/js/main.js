@@ -11,6 +11,7 @@ import "./moved.js";
 import "./timeline-keys.js";
 import "./query-line.js";
 import "./sends.js";
+import "./tab-in-view.js";
 import "./gate-news.js";
 import "./state-follow.js";
 import "./branches-follow.js";

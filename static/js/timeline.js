@@ -30,7 +30,7 @@ export function draw() {
   }
   const ticks = [...line.querySelectorAll(".ticks li")];
   ticks.forEach((tick, index) => { tick.textContent = words(moment(place, from + ((to - from) * index) / (ticks.length - 1), now)); });
-  mark(line, gaps.map(([first, last]) => [place(first), place(last), `${words(last - first)} idle`]), from, to);
+  mark(line, gaps.map(([first, last]) => [place(first), place(last), `⋯ ${words(last - first)}`]), from, to);
   costs(line, place, now);
   line.querySelector(".cost-strip").setAttribute("viewBox", `${from} 0 ${Math.max(SHORTEST, to - from)} 24`);
   document.getElementById("zoom-out").disabled = !zoomed;
