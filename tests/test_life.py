@@ -259,6 +259,8 @@ class Life(RuleBasedStateMachine):
         """Rows come closed once, and never change after that."""
         run = Run.objects.get(pk=self.run.pk)
         news = reading.journal(run, after=self.followed, limit=1000)
+        if not news:
+            return
         live = timeline.rows(run, news)
         fresh = timeline.rows(run, reading.journal(run, limit=1000))
         self.followed = run.seq

@@ -163,12 +163,12 @@ def test_who_has_no_address_is_left_out(make_gate, people, deliver):
 
 
 def at_clock(hour, minute=0):
-    """Shift the database's clock so that it shows that time today, in UTC; the day after where that is over."""
+    """Shift the database's clock so that it shows that time tomorrow, in UTC: whatever it is now, that is later."""
     from runs.clock import offset_for_tests
 
     offset_for_tests("")
     now = database_now()
-    ahead = ((hour - now.hour) * 3600 + (minute - now.minute) * 60 - now.second) % 86_400
+    ahead = 86_400 + (hour - now.hour) * 3600 + (minute - now.minute) * 60 - now.second
     offset_for_tests(f"{ahead} seconds")
 
 

@@ -39,7 +39,7 @@ def stuck(stack):
         while time.monotonic() < end:
             moved = connection.execute(
                 "UPDATE runs_run SET step_started_at = step_started_at - interval '200 seconds' "
-                "WHERE id = %s AND step_started_at IS NOT NULL RETURNING id", [run]
+                "WHERE id = %s AND step_started_at < now() - interval '1 second' RETURNING id", [run]
             ).fetchone()  # fmt: skip
             if moved:
                 break

@@ -236,13 +236,14 @@ def rows_of(run: Run, entries: list[dict[str, Any]], steps: Mapping[str, Step]) 
 
 
 def _since_boundary(run: Run, seq: int) -> list[dict[str, Any]]:
-    """The entries before ``seq``, back to the last checkpoint of a step: what was open then is among them.
-
-    A change by hand comes between a hold and its release.
+    """The entries before ``seq``, back to the last checkpoint of a step before it, or before the hold that lasts: what is
+    open is among them. A change by hand comes between a hold and its release.
     """
     if seq <= 0:
         return []
-    kept = run.checkpoints.filter(seq__lt=seq).exclude(step="").order_by("-seq").values_list("seq", flat=True)[:1]
+    holds = run.events.filter(seq__lt=seq, kind__in=(Kind.HELD, Kind.RELEASED)).order_by("-seq").values_list("seq", "kind")[:1]
+    from_hold = min((held for held, kind in holds if kind == Kind.HELD), default=seq)  # decisions go on during a hold
+    kept = run.checkpoints.filter(seq__lt=from_hold).exclude(step="").order_by("-seq").values_list("seq", flat=True)[:1]
     start = next(iter(kept), 0)
     found = reading.journal(run, after=start - 1, before=seq, limit=LIMIT)
     if len(found) < LIMIT:
