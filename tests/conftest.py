@@ -250,6 +250,16 @@ def stack() -> Iterator[Stack]:
     running.stop()
 
 
+# The files that take longest, first: two workers then end at about the same time.
+LONGEST = ("test_outages", "test_browser", "test_up", "test_every_page", "test_operators_day", "test_crash_matrix",
+           "test_inbox", "test_whole", "test_reach_browser", "test_sockets", "test_life", "test_parts_life")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The crash matrix: point × times × outcome."""
     told = [

@@ -180,7 +180,9 @@ def test_without_a_network_the_page_says_as_of_when_and_comes_back_whole(browser
     alice.goto(f"/runs/{run}/")
     expect(alice.locator("#live")).to_have_text("live")
     offline(alice, True)
-    expect(alice.locator("#live")).to_contain_text(re.compile(r"reconnecting · up to date as of \d\d:\d\d:\d\d"))
+    expect(alice.locator("#live")).to_contain_text(
+        re.compile(r"reconnecting · up to date as of \d\d:\d\d:\d\d"), timeout=20_000
+    )
     stack.finish(run, stack.api("alice"))
     assert "succeeded" not in alice.locator("#run-header").inner_text()
     offline(alice, False)
