@@ -10,8 +10,12 @@ from runs.models import Kind
 
 KEPT = 30  # entries that a row shows, beside its first
 PEOPLE = frozenset({Kind.GATE_OPENED, Kind.GATE_REOPENED, Kind.DECIDED, Kind.ESCALATED, Kind.REMINDED, Kind.GATE_WITHDRAWN})
-TELLING = frozenset({"reused_from", "gate"})  # what a checkpoint says beside what it changed
 WORK = ("work", "failed", "doubt", "lost")
+
+
+def _is_telling(checkpoint: dict[str, Any]) -> bool:
+    """Whether it says more than what it changed."""
+    return checkpoint.get("reused_from") is not None or checkpoint.get("gate") == "passed"
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Row:
     @property
     def told(self) -> list[dict[str, Any]]:
         """The entries that say more than that the step is done, the last few."""
-        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or not TELLING.isdisjoint(one["detail"])]
+        said = [one for one in self.entries if one["kind"] != Kind.CHECKPOINT or _is_telling(one["detail"])]
         counts = [one for one in said if one["kind"] == Kind.BRANCH]
         return [one for one in said if one not in counts[:-1]][-3:]
 
