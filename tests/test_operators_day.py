@@ -157,7 +157,7 @@ def test_a_view_is_saved_with_the_keyboard_and_shared(sign_in, stack):
     expect(alice.get_by_role("link", name=name)).to_have_count(0)
 
 
-def test_new_runs_are_announced_and_move_nothing(sign_in, stack):
+def test_new_runs_are_announced_and_move_nothing(sign_in, stack, failed):
     alice = sign_in("alice")
     alice.goto("/runs/?query=workflow:refund")
     expect(alice.locator("#live")).to_have_text("live")
