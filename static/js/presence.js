@@ -8,4 +8,4 @@ function look() {
 
 setInterval(look, EVERY);
 document.addEventListener("htmx:after:swap", ({ detail }) => { if (detail.ctx?.target?.id === "gate-pane") look(); });
-look();
+document.addEventListener("DOMContentLoaded", look); // htmx comes after these scripts
