@@ -6,13 +6,18 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.management import create_contenttypes
 from django.db import connection, connections, transaction
+from django.db.models.signals import post_migrate
 from django.test import override_settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from approvals import tasks
 from approvals.models import Gate
@@ -59,16 +64,25 @@ def people(db: None) -> People:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests that commit empty all tables afterwards, which the audit refuses; that it does has a test of its own."""
+    """Tests that commit empty all tables afterwards, which the audit refuses; that it does has a test of its own.
+
+    Nor are Django's own permissions, which nothing here asks for, made anew each time.
+    """
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE runs_auditentry DISABLE TRIGGER audit_keep_all")
         cursor.execute("ALTER TABLE runs_audithead DISABLE TRIGGER audit_go_on_all")
 
 
+STATIC = "servestatic.middleware.ServeStaticMiddleware"
+
+
 @pytest.fixture(scope="session", autouse=True)
-def quick_passwords() -> Iterator[None]:
-    """Passwords here protect nothing; a hash that takes half a second would be most of such a test."""
-    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+def quick() -> Iterator[None]:
+    """Passwords here protect nothing, and a test's client looks at no style sheet, for which each would read all folders."""
+    kept = [name for name in settings.MIDDLEWARE if name != STATIC]
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"], MIDDLEWARE=kept):
         yield
 
 
@@ -250,12 +264,26 @@ def stack() -> Iterator[Stack]:
     running.stop()
 
 
-# The files that take longest, first: two workers then end at about the same time.
-LONGEST = ("test_outages", "test_browser", "test_up", "test_every_page", "test_operators_day", "test_crash_matrix",
-           "test_inbox", "test_whole", "test_reach_browser", "test_sockets", "test_life", "test_parts_life")  # fmt: skip
+WHOLE = {"test_browser", "test_every_page", "test_inbox", "test_operators_day", "test_reach_browser", "test_sockets",
+         "test_whole"}  # fmt: skip
+LONGEST = (*sorted(WHOLE), "test_outages", "test_up", "test_crash_matrix", "test_life", "test_parts_life")
+
+
+class Together(LoadScopeScheduling):
+    """Files of tests stay together, and one worker has all that need ``stack``, so that it is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).stem
+        return "whole" if file in WHOLE else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: the workers then end at about the same time."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 

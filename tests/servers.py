@@ -29,7 +29,8 @@ def pytest_load_initial_conftests() -> None:
     home = Home(_folder)
     home.make()
     if not os.environ.get("DATABASE_URL"):
-        start(home, prepare_postgres(home), signal.SIGINT)
+        # nothing here outlives the power supply: what is lost with the disk's cache is no test's subject
+        start(home, [*prepare_postgres(home), "-c", "fsync=off"], signal.SIGINT)
         _wait_for_postgres(home)
     if not os.environ.get("REDIS_URL"):
         start(home, redis_command(home), signal.SIGTERM)

@@ -52,6 +52,7 @@ class Stack:
         self.log = self.folder / "up.log"
         self.tokens: dict[str, str] = {}
         self.clients: dict[str, httpx.Client] = {}
+        self.sessions: dict[str, dict[str, str]] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> "Stack":
@@ -103,6 +104,18 @@ class Stack:
             headers = {"Authorization": f"Bearer {self.token(name)}"}
             self.clients[name] = httpx.Client(base_url=self.url, headers=headers, timeout=70)
         return self.clients[name]
+
+    def session(self, name: str) -> dict[str, str]:
+        """The cookies of somebody who has signed in: those of the last time while they are good, for hashing takes its time."""
+        known = self.sessions.get(name, {})
+        if httpx.get(f"{self.url}/api/me", cookies=known).status_code != 200:
+            with httpx.Client(base_url=self.url, headers={"Referer": self.url}) as client:
+                client.get("/sign-in/")
+                token = next(value for key, value in client.cookies.items() if "csrf" in key)
+                given = {"username": name, "password": self.password, "csrfmiddlewaretoken": token}
+                assert client.post("/sign-in/", data=given).status_code == 302
+                self.sessions[name] = dict(client.cookies)
+        return self.sessions[name]
 
     @property
     def password(self) -> str:

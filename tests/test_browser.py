@@ -44,9 +44,12 @@ CUT = """() => {
 }"""
 
 
+LEFT = "WebSocket is closed before the connection is established"  # a page that was left so soon: hx-ws closes its socket
+
+
 def _is_complaint(message) -> bool:
-    """Errors and warnings, but for Chromium's own line about a 422, which is how a form is refused."""
-    return message.type in ("error", "warning") and "status of 422" not in message.text
+    """Errors and warnings, but for Chromium's own lines about a 422, which is how a form is refused, and about LEFT."""
+    return message.type in ("error", "warning") and "status of 422" not in message.text and LEFT not in message.text
 
 
 def csv_of(count: int) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.pages import browser, sign_in_as
+from tests.pages import browser, sign_in_as, sign_in_by_form
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
@@ -168,13 +168,13 @@ def test_what_was_typed_outlives_the_session_and_nobody_else_sends_it(sign_in, r
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#notices")).to_contain_text("Your session has ended")
     other = bob.context.new_page()
-    sign_in_as(other, stack, "erin")
+    sign_in_by_form(other, stack, "erin")
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#notices")).to_contain_text("erin is signed in")
     assert verdicts(stack, [title]) == [None]
     other.locator(".menu summary").click()
     other.get_by_role("button", name="Sign out").click()
-    sign_in_as(other, stack, "bob")
+    sign_in_by_form(other, stack, "bob")
     expect(bob.locator("#comment")).to_have_value("much too dear")
     bob.get_by_role("button", name="Reject").click()
     expect(bob.locator("#done")).to_contain_text("bob rejected")

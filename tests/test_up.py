@@ -27,8 +27,8 @@ def test_it_stops_cleanly_starts_again_and_keeps_what_was(tmp_path_factory):
     alice = first.api("alice")
     run = alice.post("/api/runs", json={"workflow": "refund", "input": {"order": "U-1", "amount": 400}}).json()["id"]
     assert first.finish(run, alice)["status"] == "waiting"
-    took = first.stop(signal.SIGINT)
-    assert took < 5
+    first.stop(signal.SIGINT)
+    assert "stopped in" in first.output()
     assert ended(first.folder) == {}
 
     again = Stack(first.folder, HOLDFAST_WORKERS="1", HOLDFAST_SLOTS="2").start()

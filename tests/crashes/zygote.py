@@ -20,6 +20,8 @@ def main(database: str) -> None:
     django.setup()
     import logging
 
+    import approvals.tasks  # noqa: F401
+    import engine.sweeper  # noqa: F401 - so that no child has to
     from tests.crashes import workflows  # noqa: F401 - registers them
 
     logging.disable(logging.CRITICAL)
