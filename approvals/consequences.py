@@ -32,7 +32,7 @@ def outside(gate: Gate) -> list[Outside]:
         following = gate.goto or _after(workflow, gate)
     except (registry.WorkflowUnknown, StepGone):
         return []
-    every = {**workflow.steps, **workflow.branches}
+    every = workflow.all_steps
     found = [step for step in every.values() if step.approved_by == gate.step]
     if not found and following in every and every[following].is_effect:
         found = [every[following]]

@@ -26,7 +26,7 @@ class Listed:
     workflow: str
     name: str
     own: dict[str, Any]
-    change: PolicyChange | None
+    change: PolicyChange | None = None
 
     @property
     def policy(self) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Why a decision, or another act at a gate, is not taken."""
 
-from collections.abc import Mapping
-
 from approvals.models import Gate
+from runs.invalid import FieldsInvalid
 
 
 class Refused(Exception):
@@ -41,9 +40,5 @@ class NotConfirmed(Refused):
     """A gate of high risk wants the password once more."""
 
 
-class InvalidDecision(Exception):
-    """The decision itself is malformed. ``errors`` maps a field to what was expected."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        self.errors = dict(errors)
-        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+class InvalidDecision(FieldsInvalid):
+    """The decision itself is malformed."""

@@ -104,10 +104,8 @@ def _secrets_that_differ(run: Run, mine: Mapping[str, Any], other: Run, theirs: 
 
 def _saw(run: Run, step: str) -> list[str] | None:
     """The fields that the step declared with ``needs``; None: the whole state."""
-    try:
-        found = registry.version(run.workflow, run.version).steps.get(step)
-    except registry.WorkflowUnknown:
-        return None
+    workflow = registry.known(run.workflow, run.version)
+    found = workflow.steps.get(step) if workflow is not None else None
     return list(found.needs) if found is not None and found.needs is not None else None
 
 

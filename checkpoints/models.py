@@ -67,10 +67,8 @@ class Checkpoint(models.Model):
         return entry_as_json(self, Kind.CHECKPOINT, detail)
 
     def _is_gate(self) -> bool:
-        try:
-            return isinstance(registry.version(self.run.workflow, self.run.version).steps.get(self.step), Gate)
-        except registry.WorkflowUnknown:
-            return False
+        workflow = registry.known(self.run.workflow, self.run.version)
+        return workflow is not None and isinstance(workflow.steps.get(self.step), Gate)
 
     def changed(self) -> dict[str, Any]:
         """Per changed field ``{"to": value}`` (short ones), ``{"size": bytes}``, ``{"added": items}`` or ``{"edited": True}``.

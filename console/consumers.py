@@ -15,9 +15,5 @@ class RunPageTail(RunTail):
         run = news.row
         context = {**header.context(run), "page": page, "entries": news.entries}
         if page == "timeline":
-            rows = timeline.rows(run, news.entries)
-            context |= {
-                "rows": [row for row in rows if row.state != "open"],
-                "open_rows": [row for row in rows if row.state == "open"],
-            }
+            context |= timeline.parted(timeline.rows(run, news.entries))
         return render_to_string("runs/live/_run.html", context)

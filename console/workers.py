@@ -12,6 +12,7 @@ from engine.lease import HELD_KEYS
 from runs import hot
 from runs.access import may
 from runs.models import Branch, Run
+from runs.moves import BranchStatus, Status
 
 _LEASES = f"""
 SELECT held.key, activity.application_name, coalesce(host(activity.client_addr), ''), activity.backend_start
@@ -39,9 +40,9 @@ def workers() -> list[Worker]:
     keys = [key for key, *_ in leases]
     at_work: dict[int | None, tuple[Run, str, int | None, datetime | None]] = {
         run.worker: (run, run.step, None, run.step_started_at)
-        for run in Run.objects.filter(worker__in=keys).defer("input", "saved")
+        for run in Run.objects.filter(worker__in=keys, status__in=(Status.RUNNING, Status.ROLLING_BACK)).defer("input", "saved")
     }
-    for branch in Branch.objects.filter(worker__in=keys).select_related("run"):
+    for branch in Branch.objects.filter(worker__in=keys, status=BranchStatus.RUNNING).select_related("run"):
         at_work[branch.worker] = (branch.run, branch.step, branch.index, branch.step_started_at)
     found = [
         Worker(name.removeprefix("holdfast lease "), address, since, *at_work.get(key, ()))
@@ -53,5 +54,5 @@ def workers() -> list[Worker]:
 @login_required
 def worker_list(request: HttpRequest) -> HttpResponse:
     may_see = may(request.user, "see")
-    context = {"may_see": may_see, "workers": workers() if may_see else [], "checks": health.readiness()[1]}
+    context = {"may_see": may_see, "workers": workers() if may_see else [], "checks": health.parts()}
     return render(request, "workers.html#workers" if request.htmx else "workers.html", context)  # type: ignore[attr-defined]

@@ -154,11 +154,8 @@ def _signal_names(run: Run) -> list[str]:
 
 def _effects(run: Run) -> list[Step]:
     """The effects that its workflow has, in order."""
-    try:
-        workflow = registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
-        return []
-    return [step for step in (*workflow.steps.values(), *workflow.branches.values()) if step.is_effect]
+    workflow = registry.known(run.workflow, run.version)
+    return [step for step in workflow.all_steps.values() if step.is_effect] if workflow is not None else []
 
 
 def _roll_back_in_words(run: Run, effects: list[Step]) -> str:
@@ -171,7 +168,5 @@ def _roll_back_in_words(run: Run, effects: list[Step]) -> str:
 
 
 def _steps(run: Run) -> list[str]:
-    try:
-        return list(registry.version(run.workflow, run.version).steps)
-    except registry.WorkflowUnknown:
-        return []
+    workflow = registry.known(run.workflow, run.version)
+    return list(workflow.steps) if workflow is not None else []

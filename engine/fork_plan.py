@@ -152,7 +152,7 @@ def _state(
 
 def _modes(workflow: Workflow[Any], effects: Modes) -> dict[str, str]:
     """By effect; one that is not named is not done again."""
-    known = [step.name for step in (*workflow.steps.values(), *workflow.branches.values()) if step.is_effect]
+    known = [step.name for step in workflow.all_steps.values() if step.is_effect]
     if isinstance(effects, str):
         if effects not in MODES:
             raise InputInvalid({"effects": f"'reuse', 'execute', or one of them by step, was expected, not {effects[:100]!r}"})
@@ -174,7 +174,7 @@ def _modes(workflow: Workflow[Any], effects: Modes) -> dict[str, str]:
 
 def _recorded(origin: Run, workflow: Workflow[Any], at: Checkpoint) -> dict[str, list[list[int]]]:
     """What the origin has done since: by effect, the checkpoints of each visit, the last of which ended it."""
-    names = {name: step.name for step in workflow.steps.values() if step.is_effect for name in (step.name, *step.was)}
+    names = {name: step.name for step in workflow.steps.values() if step.is_effect for name in step.names}
     rows = Checkpoint.objects.filter(run=origin, seq__gt=at.seq, step__in=names, delta__isnull=False).order_by("seq")
     visits: dict[str, dict[int, list[int]]] = {}
     for seq, step, visit in rows.values_list("seq", "step", "visit"):
@@ -204,12 +204,11 @@ def _joined(origin: Run, workflow: Workflow[Any], visits: list[list[int]]) -> se
 
 def _why_not(origin: Run, at: Checkpoint, step: Step, visits: list[list[int]]) -> str:
     """Why the effect's recorded results cannot be taken, or that it may have happened without one; whatever it saw."""
-    names = (step.name, *step.was)
     if step.is_branch:
         return "it was done in branches, which are sent out anew" if _done_in_branches(origin, at, step) else ""
-    if _may_have_happened(origin, at, names):
+    if _may_have_happened(origin, at, step.names):
         return "it may have happened, or has, without a result that could be taken"
-    if any(name in (origin.reuse or {}).get("visits", {}) for name in names):
+    if any(name in (origin.reuse or {}).get("visits", {}) for name in step.names):
         return "the run has not come to its own recorded result yet; fork the run that it came from"
     rows = Checkpoint.objects.filter(run=origin, seq__in=[visit[-1] for visit in visits])
     if rows.filter(next_step=HERE).exists():

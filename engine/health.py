@@ -17,10 +17,19 @@ def readiness() -> tuple[bool, dict[str, Any]]:
     checks: dict[str, Any] = {"database": _database(), "redis": _redis()}
     if checks["database"]["ok"]:
         try:
-            checks["workers"], checks["sweeper"] = _workers(), _sweeper()
+            checks |= _by_database()
         except DatabaseError as error:  # it went away in between
             checks["database"] = _wrong(error)
     return all(checks.get(name, {"ok": False})["ok"] for name in ("database", "workers", "sweeper", "redis")), checks
+
+
+def parts() -> dict[str, Any]:
+    """As the checks of ``readiness``, without the database: whoever shows them has just asked it."""
+    return {"redis": _redis(), **_by_database()}
+
+
+def _by_database() -> dict[str, Any]:
+    return {"workers": _workers(), "sweeper": _sweeper()}
 
 
 def _database() -> dict[str, Any]:

@@ -24,7 +24,7 @@ def of_retry(run: Run) -> str:
         )
     kept = Checkpoint.objects.filter(run=run).exclude(step="").count()
     text = f"{kept} finished step{'' if kept == 1 else 's'} kept. {run.step} runs again with the same idempotency key"
-    workflow = _workflow(run)
+    workflow = registry.known(run.workflow, run.version)
     ahead = _ahead(workflow, run.step) if workflow is not None else []
     if not ahead:
         return f"{text}; if it may have acted, that is looked up, or asked of a person, first."
@@ -39,7 +39,7 @@ def of_retry(run: Run) -> str:
 
 def of_release(run: Run) -> str:
     """Of letting a held run go on."""
-    workflow = _workflow(run)
+    workflow = registry.known(run.workflow, run.version)
     ahead = _ahead(workflow, run.step) if workflow is not None and not run.rolls_back else []
     text = "It goes on exactly where it is held; a hold that is only asked for is taken back."
     return f"{text} {_then(run, ahead)}" if ahead else text
@@ -68,13 +68,6 @@ def _then(run: Run, ahead: list[Step]) -> str:
     cost = sum((one.cost_usd for one in often), Decimal(0))
     spent = f"${cost:.2f}, " if cost >= 1 else f"${cost:.4f}, " if cost else ""
     return f"{text}What is left usually takes {spent}{words(sum(one.seconds for one in often))}, without the time of people."
-
-
-def _workflow(run: Run) -> Workflow[Any] | None:
-    try:
-        return registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
-        return None
 
 
 def _ahead(workflow: Workflow[Any], name: str) -> list[Step]:

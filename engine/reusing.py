@@ -29,7 +29,7 @@ def name_of(run: Claimed, step: Step) -> str:
     """The name under which recorded results of the effect are kept, which may be one that it had; empty: there are none."""
     if not run.reuse or run.reuse.get("execute") == run.visit:
         return ""
-    return next((name for name in (step.name, *step.was) if name in run.reuse["visits"]), "")
+    return next((name for name in step.names if name in run.reuse["visits"]), "")
 
 
 def plan(visits: Mapping[str, list[list[int]]], *, execute: int | None = None) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def plan(visits: Mapping[str, list[list[int]]], *, execute: int | None = None) -
 def released(run: Run, step: Step) -> dict[str, Any] | None:
     """``Run.reuse`` after a person let the held run execute this visit; later ones may still be taken."""
     visits = (run.reuse or {}).get("visits", {})
-    names = {name: found[1:] if name in (step.name, *step.was) else found for name, found in visits.items()}
+    names = {name: found[1:] if name in step.names else found for name, found in visits.items()}
     return plan(names, execute=run.visit)
 
 

@@ -82,10 +82,9 @@ def make(run: Claimed, workflow: Workflow[Any]) -> Plan:
 
 def count(run_id: uuid.UUID, step: Step, *, to: int = LAST) -> int:
     """How often the run has done the effect, up to a ``seq``, for people who are about to roll it back."""
-    names = [step.name, *step.was]
     if step.is_branch:
-        return int(hot.one(_IN_BRANCHES, {"run": run_id, "names": codec.dumps(names).decode(), "to": to})[0])
-    done = Checkpoint.objects.filter(run_id=run_id, step__in=names, reused_from=None, seq__lte=to)
+        return int(hot.one(_IN_BRANCHES, {"run": run_id, "names": codec.dumps(list(step.names)).decode(), "to": to})[0])
+    done = Checkpoint.objects.filter(run_id=run_id, step__in=step.names, reused_from=None, seq__lte=to)
     return done.values("visit").distinct().count()
 
 
@@ -108,7 +107,7 @@ def _has_happened(run: Claimed, step: str, key: str) -> bool:
 def _effects(steps: Mapping[str, Step]) -> dict[str, Step]:
     """Those that act outside, by their names now and once."""
     effects = [step for step in steps.values() if step.is_effect]
-    return {name: step for step in effects for name in (step.name, *step.was)}
+    return {name: step for step in effects for name in step.names}
 
 
 def _of_run(run: Claimed, workflow: Workflow[Any]) -> Iterator[Effect]:

@@ -30,6 +30,7 @@ from holdfast import VERSION, batch_api
 from holdfast.models import ApiToken, Scope
 from holdfast.problems import problem
 from runs import access, doors, filters, pages, reading
+from runs.invalid import FieldsInvalid
 from runs.services.moves import MoveRefused
 from workflows import codec, registry
 from workflows.errors import StateUnreadable, StepGone
@@ -46,9 +47,8 @@ class Token(HttpBearer):
             return None
         request.user = found.user
         doors.came(found.user, doors.API, doors.address_of(request))
-        scope = Scope(found.scope)
-        if not scope.allows(request.method or "", request.path):
-            raise access.NotPermitted(f"This token's scope is “{scope.label}”.")
+        if not found.allows(request):
+            raise access.NotPermitted(f"This token's scope is “{Scope(found.scope).label}”.")
         return found.user
 
 
@@ -123,7 +123,7 @@ def _map(error: type[Exception], status: int, kind: str, title: str) -> None:
             more["run"] = reading.run_as_json(raised.run)
         if isinstance(raised, store.HistoryBroken):
             more |= {"run_id": str(raised.run_id), "seq": raised.seq}
-        if isinstance(raised, (refusals.InvalidDecision, starting.InputInvalid, policies.PolicyInvalid)):
+        if isinstance(raised, FieldsInvalid):
             more["errors"] = raised.errors
         return problem(status, kind, title, str(raised), **more)
 

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from holdfast.api import body_hash
-from holdfast.models import ApiToken, Scope, StoredAnswer
+from holdfast.models import ApiToken, StoredAnswer
 from holdfast.problems import CONTENT_TYPE, problem
 from runs.clock import Now
 
@@ -69,8 +69,7 @@ def _user(request: HttpRequest) -> Any | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         found = ApiToken.find(token.strip())
-        is_allowed = found is not None and Scope(found.scope).allows(request.method or "", request.path)
-        return found.user if found is not None and is_allowed else None  # the API says what is wrong with it
+        return found.user if found is not None and found.allows(request) else None  # the API says what is wrong with it
     return request.user if request.user.is_authenticated else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.http import HttpRequest
 from django.utils import timezone
 
 from runs.clock import Now
@@ -48,6 +49,10 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name or f"token {self.pk}"
+
+    def allows(self, request: HttpRequest) -> bool:
+        """Whether its scope covers what is asked for."""
+        return Scope(self.scope).allows(request.method or "", request.path)
 
     @staticmethod
     def hash(token: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 
-class FieldsInvalid(ValueError):
+class FieldsInvalid(Exception):
     """``errors`` maps each field to what was expected of it."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:

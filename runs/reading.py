@@ -13,6 +13,11 @@ from workflows import codec, masking, registry
 PAGE = 200
 
 
+def earlier(entries: list[dict[str, Any]]) -> int | None:
+    """Of a part of a journal: the seq before which there is more, or None."""
+    return entries[0]["seq"] if entries and entries[0]["seq"] > 0 else None
+
+
 def journal(
     run: Run, *, after: int = -1, before: int | None = None, newest_first: bool = False,
     kinds: Collection[str] = (), limit: int = PAGE,
@@ -119,9 +124,8 @@ def output(run: Run) -> dict[str, Any] | None:
     if last is None:
         return None
     values: dict[str, Any] = last.values()
-    try:
-        workflow = registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
+    workflow = registry.known(run.workflow, run.version)
+    if workflow is None:
         return masking.masked(None, values)
     shown = masking.masked(workflow.state, values)
     fields = getattr(workflow.output, "model_fields", None)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce
 
 from runs import filters
@@ -16,6 +16,7 @@ from runs.query import QueryInvalid, Term, parse
 from workflows.durations import seconds
 
 Question = Callable[[RunQuerySet], RunQuerySet]
+TOKENS = F("input_tokens") + F("output_tokens")
 NUMBERS = {"cost": "cost_usd", "tokens": "all_tokens"}
 TIMES = {"started": "created_at", "finished": "finished_at"}
 PLAIN = {"workflow": "workflow", "version": "version", "by": "created_by__username"}
@@ -31,6 +32,11 @@ IS: dict[str, Question] = {
     "broken": lambda runs: runs.filter(broken_at__isnull=False),
 }
 MINE = "mine"  # gates are a higher app's: whoever lists says which runs wait for the user
+
+
+def took(now: Any) -> Any:
+    """How long a run took; one that is unfinished, until ``now``."""
+    return ExpressionWrapper(Coalesce(F("finished_at"), now) - F("created_at"), output_field=DurationField())
 
 
 def narrow(runs: RunQuerySet, query: str | list[Term], *, mine: Question | None = None) -> RunQuerySet:
@@ -67,11 +73,10 @@ def _narrowed(runs: RunQuerySet, term: Term, mine: Question | None) -> RunQueryS
         return base.filter(pk__in=runs.model.objects.filter(**_waiting(value)).values("pk"))
     if name == "took":
         sign, length = _compared(name, value, "a length such as >5m", lambda text: timedelta(seconds=seconds(text)))
-        took = Coalesce(F("finished_at"), Now()) - F("created_at")
-        return base.annotate(took=took).filter(**{f"took__{sign}": length})
+        return base.annotate(took=took(Now())).filter(**{f"took__{sign}": length})
     sign, number = _compared(name, value, "a number such as >1", _number)
     if name == "tokens":
-        base = base.annotate(all_tokens=F("input_tokens") + F("output_tokens"))
+        base = base.annotate(all_tokens=TOKENS)
     return base.filter(**{f"{NUMBERS[name]}__{sign}": number})
 
 

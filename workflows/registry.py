@@ -45,12 +45,18 @@ def version(name: str, wanted: str) -> "Workflow[Any]":
     return found if found is not None else newest(name)
 
 
-def schema(name: str, wanted: str) -> "type[State] | None":
-    """The state schema of that version, or None where no such workflow is registered any more."""
+def known(name: str, wanted: str) -> "Workflow[Any] | None":
+    """As ``version``, or None where no such workflow is registered any more."""
     try:
-        return version(name, wanted).state
+        return version(name, wanted)
     except WorkflowUnknown:
         return None
+
+
+def schema(name: str, wanted: str) -> "type[State] | None":
+    """The state schema of that version, or None where no such workflow is registered any more."""
+    workflow = known(name, wanted)
+    return workflow.state if workflow is not None else None
 
 
 def all_newest() -> list["Workflow[Any]"]:

@@ -27,7 +27,7 @@ def findings(workflow: Workflow[Any]) -> list[Finding]:
         for version in missing
     ]
     reached = reachable(workflow)
-    for step in (*workflow.steps.values(), *workflow.branches.values()):
+    for step in workflow.all_steps.values():
         if step.name not in reached:
             what = "Send" if step.is_branch else "Goto"
             text = f"nothing leads here; if a {what} does, name it in then=[…] of the step that returns it"

@@ -40,6 +40,11 @@ class Step:
     approved_by: str | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, and was once."""
+        return (self.name, *self.was)
+
+    @property
     def kind(self) -> str:
         return "branch" if self.is_branch else "effect" if self.is_effect else "step"
 

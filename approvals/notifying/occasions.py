@@ -106,9 +106,8 @@ def body(told: Told) -> dict[str, Any]:
 
 def _done(run: Run) -> list[str]:
     """The effects that have happened, and were not undone by anybody."""
-    try:
-        workflow = registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
+    workflow = registry.known(run.workflow, run.version)
+    if workflow is None:
         return []
     names = Checkpoint.objects.filter(run=run, reused_from=None).exclude(step="").order_by("seq").values_list("step", flat=True)
     undone = {event.facts().get("effect") for event in Event.objects.filter(run=run, kind=Kind.COMPENSATED)}

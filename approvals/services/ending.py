@@ -106,7 +106,5 @@ def begin_roll_back(run: Run, *, by: str, reason: str, stays_held: bool = False,
 def _rolls_back_by_itself(run: Run) -> bool:
     if run.rolls_back_from is not None:
         return False
-    try:
-        return registry.version(run.workflow, run.version).on_failure == "roll_back"
-    except registry.WorkflowUnknown:
-        return False
+    workflow = registry.known(run.workflow, run.version)
+    return workflow is not None and workflow.on_failure == "roll_back"

@@ -11,6 +11,7 @@ from approvals.models import PolicyChange
 from approvals.services import timing
 from runs.access import require
 from runs.clock import database_now
+from runs.invalid import FieldsInvalid
 from runs.models import Act
 from runs.services import audit
 from workflows.policy import Policy
@@ -18,12 +19,8 @@ from workflows.policy import Policy
 REASON_LIMIT = 2000  # characters
 
 
-class PolicyInvalid(Exception):
-    """A policy that cannot be. ``errors`` maps a field to what was expected."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        self.errors = dict(errors)
-        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+class PolicyInvalid(FieldsInvalid):
+    """A policy that cannot be."""
 
 
 def effective(workflow: str, key: str, policy: Mapping[str, Any]) -> dict[str, Any]:

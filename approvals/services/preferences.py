@@ -38,16 +38,36 @@ def change(user: Any, given: Mapping[str, Any]) -> Preference:
     by_workflow = {str(name): pace for name, pace in given["by_workflow"].items() if pace}
     if not set(by_workflow.values()) <= set(Pace.values) or len(by_workflow) > WORKFLOWS:
         errors["by_workflow"] = f"for each workflow one of {', '.join(Pace.values)} was expected"
-    zone = zones().get(str(given["zone"]).strip().casefold(), "")
-    if not zone:
-        errors["zone"] = "a time zone such as Europe/Berlin was expected"
+    zone = _known(given["zone"], errors)
     if given["digest_at"] is None:
         errors["digest_at"] = "a time such as 08:00 was expected"
     if (given["quiet_from"] is None) != (given["quiet_to"] is None):
         errors["quiet_to"] = "both times of the quiet hours were expected, or neither"
     if errors:
         raise PreferenceInvalid(errors)
+    return _saved(user, {**given, "zone": zone, "by_workflow": by_workflow})
+
+
+@transaction.atomic
+def set_zone(user: Any, zone: str) -> Preference:
+    """Set the time zone alone. Raises PreferenceInvalid."""
+    errors: dict[str, str] = {}
+    known = _known(zone, errors)
+    if errors:
+        raise PreferenceInvalid(errors)
+    return _saved(user, {"zone": known})
+
+
+def _known(zone: Any, errors: dict[str, str]) -> str:
+    """The zone as it is spelled; what is none is noted in ``errors``."""
+    found = zones().get(str(zone).strip().casefold(), "")
+    if not found:
+        errors["zone"] = "a time zone such as Europe/Berlin was expected"
+    return found
+
+
+def _saved(user: Any, fields: Mapping[str, Any]) -> Preference:
     before = Preference.of(user).as_json()
-    preference, _ = Preference.objects.update_or_create(user=user, defaults={**given, "zone": zone, "by_workflow": by_workflow})
+    preference, _ = Preference.objects.update_or_create(user=user, defaults=fields)
     audit.record(user, Act.PREFERENCE_CHANGED, changed={"from": before, "to": preference.as_json()})
     return preference

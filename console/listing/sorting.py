@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DurationField, ExpressionWrapper, F, Q, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 
 from runs.clock import database_now
 from runs.models import Run, RunQuerySet
+from runs.terms import TOKENS, took
 
 USUAL = "-started"
 PAGE = 50
@@ -31,17 +31,12 @@ class Key:
     annotation: Callable[[datetime], Any] | None = None  # as of then
 
 
-def _took(now: datetime) -> Any:
-    """What is unfinished has taken until now; that of the first page counts for all."""
-    return ExpressionWrapper(Coalesce(F("finished_at"), Value(now)) - F("created_at"), output_field=DurationField())
-
-
 KEYS = {
     "started": Key("created_at", datetime.fromisoformat, "started"),
     "changed": Key("updated_at", datetime.fromisoformat, "last changed"),
     "cost": Key("cost_usd", Decimal, "cost"),
-    "tokens": Key("all_tokens", int, "tokens", lambda now: F("input_tokens") + F("output_tokens")),
-    "took": Key("all_took", lambda seconds: timedelta(seconds=float(seconds)), "how long it took", _took),
+    "tokens": Key("all_tokens", int, "tokens", lambda now: TOKENS),
+    "took": Key("all_took", lambda seconds: timedelta(seconds=float(seconds)), "how long it took", took),
 }
 ORDERS = {f"{sign}{name}": key for name, key in KEYS.items() for sign in ("-", "")}
 

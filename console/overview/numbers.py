@@ -80,10 +80,10 @@ class Machinery:
 
 
 def machinery() -> Machinery:
-    _, checks = health.readiness()
+    checks = health.parts()
     busy = Run.objects.filter(worker__isnull=False, status__in=UNFINISHED).values("worker").distinct().count()
     due = Run.objects.filter(status=Status.QUEUED, available_at__lte=Now()).aggregate(
         count=Count("pk"), since=Min("available_at")
     )
-    processes = checks.get("workers", {}).get("processes", 0)
+    processes = checks["workers"]["processes"]
     return Machinery(checks, (min(busy, processes), processes), due["count"], due["since"], Run.objects.late().count())

@@ -4,7 +4,6 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from approvals.models import Channel
 from console.overview import failures, numbers, over_time
 from console.overview.spans import SPANS
 from runs.access import may
@@ -18,6 +17,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     if not may(request.user, "see"):
         return render(request, "overview.html", {"may_see": False})
     span = SPANS.get(request.GET.get("span", ""), SPANS["24h"])
+    workflows = registry.all_newest()
     since = database_now() - span.width * span.parts
     context = {
         "may_see": True,
@@ -28,10 +28,9 @@ def overview(request: HttpRequest) -> HttpResponse:
         "machinery": numbers.machinery(),
         "failures": failures.grouped(since),
         "held": {hold.workflow for hold in WorkflowHold.objects.open()},
-        "known": {workflow.name for workflow in registry.all_newest()},
+        "known": {workflow.name for workflow in workflows},
         "charts": over_time.all_charts(span),
-        "dead": Channel.objects.dead() if may(request.user, "administer") else (),
-        "workflows": registry.all_newest(),
+        "workflows": workflows,
         "has_runs": Run.objects.exists(),
         "here": request.get_full_path(),
     }

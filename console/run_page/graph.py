@@ -53,14 +53,11 @@ def of_workflow(workflow: Workflow[Any]) -> Drawing:
 
 def of_run(run: Run) -> Drawing | None:
     """None where the workflow's version is gone."""
-    try:
-        workflow = registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
+    workflow = registry.known(run.workflow, run.version)
+    if workflow is None:
         return None
     found = layout(workflow)
-    names = {
-        old: step.name for step in (*workflow.steps.values(), *workflow.branches.values()) for old in (step.name, *step.was)
-    }
+    names = {name: step.name for step in workflow.all_steps.values() for name in step.names}
     visits: dict[str, int] = {}
     ways: dict[tuple[str, str], int] = {}
     for step, following, count in hot.rows(_WAYS, {"run": run.pk}):

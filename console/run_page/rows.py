@@ -39,7 +39,6 @@ class Row:
     bars: list[Bar] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
     cost: float = 0.0
-    tokens: int = 0
     closed: int = -1  # the seq of the entry that closed it
     left_out: int = 0  # entries that are not shown
 

@@ -54,10 +54,12 @@ def of(run: Run) -> Situation:
 
 
 def _steps(run: Run) -> tuple[list[str], int | None]:
+    workflow = registry.known(run.workflow, run.version)
+    if workflow is None:
+        return [], None
     try:
-        workflow = registry.version(run.workflow, run.version)
         return list(workflow.steps), None if run.step == "end" else workflow.find(run.step).retry.attempts
-    except (registry.WorkflowUnknown, StepGone):
+    except StepGone:
         return [], None
 
 

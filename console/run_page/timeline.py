@@ -38,11 +38,8 @@ def rows(run: Run, entries: list[dict[str, Any]]) -> list[Row]:
 
 
 def steps_of(run: Run) -> dict[str, Step]:
-    try:
-        workflow = registry.version(run.workflow, run.version)
-    except registry.WorkflowUnknown:
-        return {}
-    return {**workflow.steps, **workflow.branches}
+    workflow = registry.known(run.workflow, run.version)
+    return workflow.all_steps if workflow is not None else {}
 
 
 def window(run: Run, *, show: str = "", before: int | None = None, at: int | None = None) -> Window:
@@ -54,9 +51,14 @@ def window(run: Run, *, show: str = "", before: int | None = None, at: int | Non
     else:
         entries = reading.journal(run, before=before, newest_first=True, limit=WINDOW)[::-1]
     found = rows(run, entries) if entries or before is None else []
-    earlier = entries[0]["seq"] if entries and entries[0]["seq"] > 0 else None
+    earlier = reading.earlier(entries)
     last = entries[-1]["seq"] if entries else run.seq
     return Window(found, earlier, last < run.seq, last)
+
+
+def parted(rows: list[Row]) -> dict[str, list[Row]]:
+    """For templates: those that are closed, which stay as they are, and those that move on."""
+    return {"rows": [row for row in rows if row.state != "open"], "open_rows": [row for row in rows if row.state == "open"]}
 
 
 def now_ms(run: Run) -> float:
@@ -103,7 +105,7 @@ def _seq(row: Any) -> int:
 
 
 def _names(steps: Iterable[Step]) -> set[str]:
-    return {name for step in steps for name in (step.name, *step.was)}
+    return {name for step in steps for name in step.names}
 
 
 def _of(run: Run, rows: list[Any]) -> list[Any]:

@@ -29,8 +29,7 @@ def run_detail(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     )
     now = timeline.now_ms(run)
     context = {
-        "rows": [row for row in found.rows if row.state != "open"],
-        "open_rows": [row for row in found.rows if row.state == "open"],
+        **timeline.parted(found.rows),
         "earlier": found.earlier,
         "later": found.later,
         "after": found.after,
@@ -51,8 +50,8 @@ def journal_list(request: HttpRequest, run_id: uuid.UUID) -> HttpResponse:
     run = _run(request, run_id)
     before = whole_number(request.GET.get("before", ""))
     entries = reading.journal(run, before=before, newest_first=True, limit=WINDOW)[::-1]
-    earlier = entries[0]["seq"] if entries and entries[0]["seq"] > 0 else None
-    context = {"entries": entries, "earlier": earlier, "after": entries[-1]["seq"] if entries else -1, "tab": "journal"}
+    after = entries[-1]["seq"] if entries else -1
+    context = {"entries": entries, "earlier": reading.earlier(entries), "after": after, "tab": "journal"}
     return _page(request, "runs/journal.html#entries" if _is_part(request) else "runs/journal.html", run, context)
 
 

@@ -171,7 +171,6 @@ class Waterfall:
     def _spend(self, row: Row, entry: Mapping[str, Any]) -> None:
         usage = entry["detail"].get("usage") or {}
         row.cost += float(usage.get("cost_usd") or 0)
-        row.tokens += int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
 
     def _cut(self, row: Row, at: float | None) -> None:
         """What lasted until now ends."""

@@ -16,10 +16,8 @@ def change(user: Any, *, theme: str, utc: bool, zone: str) -> Profile:
         raise preferences.PreferenceInvalid(
             {"theme": f"one of {', '.join(filter(None, Theme.values))}, or nothing, was expected"}
         )
-    preference = Preference.of(user)
-    if zone != preference.zone:
-        names = ("email", "events", "by_workflow", "all_runs", "browser", "digest_at", "quiet_from", "quiet_to")
-        preferences.change(user, {**{name: getattr(preference, name) for name in names}, "zone": zone})
+    if zone != Preference.of(user).zone:
+        preferences.set_zone(user, zone)
     return Profile.objects.update_or_create(user=user, defaults={"theme": theme, "utc": utc})[0]
 
 

@@ -8,8 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from approvals import policy_words
-from approvals.services import policies
+from approvals.policy_views import Listed
 from console.run_page import graph
 from console.workflow_pages import health, schema_words
 from engine.services import workflow_holds
@@ -78,8 +77,7 @@ def _policies(workflow: Workflow[Any]) -> list[tuple[str, str, list[str]]]:
     found = []
     for gate in (step for step in workflow.steps.values() if isinstance(step, Gate)):
         name = gate.policy.name or gate.name
-        policy = policies.effective(workflow.name, name, {**gate.policy.as_json(), "name": name})
-        found.append((gate.name, name, policy_words.sentences(policy)))
+        found.append((gate.name, name, Listed(workflow.name, name, gate.policy.as_json()).sentences()))
     return found
 
 

@@ -11,6 +11,7 @@ from checkpoints import packing, sealing, store
 from runs import bell, places
 from runs.access import require
 from runs.clock import database_now
+from runs.invalid import FieldsInvalid
 from runs.models import Act, Run
 from runs.services import audit, journal, moves
 from workflows import Workflow, codec, masking, registry
@@ -22,12 +23,8 @@ REASON_LIMIT = 2000  # characters
 FORK_KEY = "fork:"  # what a fork's own key begins with
 
 
-class InputInvalid(Exception):
-    """The input, the labels or the key are refused. ``errors`` maps each field to what was expected."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        self.errors = dict(errors)
-        super().__init__("; ".join(f"{name}: {text}" for name, text in errors.items()))
+class InputInvalid(FieldsInvalid):
+    """The input, the labels or the key are refused."""
 
 
 class KeyTaken(Exception):

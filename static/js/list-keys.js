@@ -1,9 +1,8 @@
 // Keys of every list: j and k go from row to row, / to its search; ? shows the keys of all pages.
-const TYPING = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
+import { beside, isOurs } from "./keys.js";
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING)) return;
-  if (document.querySelector("dialog[open]")) return;
+  if (!isOurs(event) || document.querySelector("dialog[open]")) return;
   if (event.key === "?") {
     event.preventDefault();
     document.getElementById("help")?.togglePopover();
@@ -15,8 +14,7 @@ document.addEventListener("keydown", (event) => {
     search.select();
   } else if ((event.key === "j" || event.key === "k") && !document.querySelector(".inbox, #timeline")) {
     const links = [...document.querySelectorAll("main .row-link")];
-    const at = links.indexOf(document.activeElement);
-    const next = links[event.key === "j" ? Math.min(links.length - 1, at + 1) : Math.max(0, at < 0 ? links.length - 1 : at - 1)];
+    const next = beside(links, links.indexOf(document.activeElement), event.key);
     if (!next) return;
     event.preventDefault();
     next.focus();

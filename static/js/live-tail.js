@@ -1,11 +1,12 @@
 // The socket of a page. After a cut it comes back with the last seq it has seen, so nothing is missing or doubled.
+import { clock } from "./local-time.js";
+
 const QUIET = 13_000; // ms without a word (the server speaks every 5 s) after which a socket counts as dead
 const PATIENT = 4; // tries to connect; then the page asks for itself (live-fallback.js)
-const clock = () => new Date().toLocaleTimeString([], { hour12: false, timeZone: document.documentElement.dataset.zone || undefined });
 const sign = document.getElementById("live");
 let heard = Date.now();
 let tries = 0;
-let asOf = clock();
+let asOf = clock(new Date());
 
 const tail = () => document.getElementById("tail");
 
@@ -50,7 +51,7 @@ function connectAgain() {
   heard = Date.now();
 }
 
-document.addEventListener("holdfast:refreshed", () => { asOf = clock(); show("paused"); });
+document.addEventListener("holdfast:refreshed", () => { asOf = clock(new Date()); show("paused"); });
 document.addEventListener("holdfast:cut", () => show("reconnecting"));
 document.addEventListener("htmx:ws:close", (event) => {
   if (event.target !== tail() || event.detail.reason === "removed") return;
@@ -83,7 +84,7 @@ function runMovedSoon() {
 
 document.addEventListener("htmx:before:ws:message", (event) => {
   heard = Date.now();
-  asOf = clock();
+  asOf = clock(new Date());
   const message = event.detail.message.json;
   const element = tail();
   if (!message || !element) return;

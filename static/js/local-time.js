@@ -12,11 +12,13 @@ function length(seconds) {
   return `${Math.floor(rest / size)} ${unit}` + (more && index < 3 && !(unit === "m" && rest >= 600) ? ` ${more} ${small[0]}` : "");
 }
 
+export const clock = (at) => at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, timeZone: zone });
+
 function words(element, now) {
   const at = new Date(element.dateTime);
   const passed = (now - at) / 1000;
   switch (element.dataset.style) {
-    case "clock": return at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, timeZone: zone });
+    case "clock": return clock(at);
     case "age": return length(passed);
     case "when": return at.toLocaleString([], { ...(at.toDateString() === new Date(now).toDateString() ? {} : { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit", hour12: false, timeZone: zone });
     case "old": return length(passed).split(" ", 2).join(" ");

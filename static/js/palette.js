@@ -1,19 +1,13 @@
 // The command palette: Ctrl-K or ⌘K, or its button. What can be done with the run on the page is among it.
+import { listbox } from "./listbox.js";
+
 const dialog = document.getElementById("palette");
 const line = document.getElementById("palette-line");
 const list = document.getElementById("commands");
 let asked = 0;
 let due = null;
 
-const choices = () => [...(list?.querySelectorAll("[role=option]:not([aria-disabled])") ?? [])];
-const chosen = () => list.querySelector("[aria-selected=true]");
-
-function choose(choice) {
-  chosen()?.setAttribute("aria-selected", "false");
-  choice?.setAttribute("aria-selected", "true");
-  choice?.scrollIntoView({ block: "nearest" });
-  line.setAttribute("aria-activedescendant", choice?.id ?? "");
-}
+const { all, chosen, choose, move } = listbox(line, list);
 
 // The controls of this page's run, which ask before they do anything.
 function here(words) {
@@ -37,7 +31,7 @@ async function ask() {
   if (mine !== asked || !answer?.ok) return;
   list.innerHTML = await answer.text();
   list.prepend(...here(line.value.toLowerCase().split(/\s+/).filter(Boolean)));
-  choose(choices()[0]);
+  choose(all()[0]);
 }
 
 function open() {
@@ -62,9 +56,8 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => { if (event.target.closest("[data-palette]")) open(); });
 line?.addEventListener("input", () => { clearTimeout(due); due = setTimeout(ask, 100); });
 line?.addEventListener("keydown", (event) => {
-  const all = choices();
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (step) choose(all[(all.indexOf(chosen()) + step + all.length) % all.length]);
+  if (step) move(step);
   else if (event.key === "Enter") take(chosen());
   else return;
   event.preventDefault();

@@ -1,24 +1,17 @@
 // Completions of the typed query: a combobox whose choices the server makes.
+import { listbox } from "./listbox.js";
+
 const line = document.querySelector("[data-completes]");
 const list = document.getElementById("completions");
 let asked = 0;
 let due = null;
 
-const choices = () => [...list.children];
-const chosen = () => list.querySelector("[aria-selected=true]");
+const { chosen, move } = listbox(line, list);
 
 function show(open) {
   list.hidden = !open;
   line.setAttribute("aria-expanded", String(open));
   if (!open) line.removeAttribute("aria-activedescendant");
-}
-
-function choose(choice) {
-  chosen()?.setAttribute("aria-selected", "false");
-  choice?.setAttribute("aria-selected", "true");
-  choice?.scrollIntoView({ block: "nearest" });
-  if (choice) line.setAttribute("aria-activedescendant", choice.id);
-  else line.removeAttribute("aria-activedescendant");
 }
 
 async function complete() {
@@ -36,12 +29,6 @@ function take(choice) {
   line.setSelectionRange(choice.dataset.text.length, choice.dataset.text.length);
   line.focus();
   complete();
-}
-
-function move(step) {
-  const all = choices();
-  const here = all.indexOf(chosen());
-  choose(all[(here + step + (here < 0 && step < 0 ? 1 : 0) + all.length) % all.length]);
 }
 
 line?.addEventListener("input", () => { clearTimeout(due); due = setTimeout(complete, 120); });

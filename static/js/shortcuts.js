@@ -1,5 +1,6 @@
 // Keys of the inbox. A key goes to a control, and Enter uses it: nothing is decided by one slip.
-const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable]";
+import { isOurs, isTyping } from "./keys.js";
+
 let armed = null; // the button that Ctrl+Enter uses from the comment; only what a key has chosen
 
 function arm(button) {
@@ -47,8 +48,8 @@ document.addEventListener("keydown", (event) => {
     if (shown(chosen)) chosen.click();
     return;
   }
-  if (event.key === "Escape" && event.target.matches(TYPING)) return event.target.blur(); // which disarms
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPING)) return;
+  if (event.key === "Escape" && isTyping(event)) return event.target.blur(); // which disarms
+  if (!isOurs(event)) return;
   if (event.key === "j" || event.key === "k") open(event.key === "j" ? 1 : -1);
   else if (event.key === "x") document.querySelector('.gate-row[aria-current] .gate-row-tick')?.click();
   else if ("aerscu/".includes(event.key)) go(event.key);

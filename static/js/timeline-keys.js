@@ -1,5 +1,6 @@
 // Keys of the timeline: j and k go from row to row, f to the next failure, g to the next gate; Enter opens.
-const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable]";
+import { beside, isOurs } from "./keys.js";
+
 const shows = { f: '[data-state="failed"]', g: '[data-kind="gate"]' };
 
 function go(row) {
@@ -11,13 +12,11 @@ function go(row) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (!document.getElementById("timeline") || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches(TYPING) || document.querySelector(":popover-open, dialog[open]")) return;
+  if (!document.getElementById("timeline") || !isOurs(event) || document.querySelector(":popover-open, dialog[open]")) return;
   const rows = [...document.querySelectorAll(".span")];
   const here = rows.indexOf(document.activeElement?.closest(".span"));
   let found = false;
-  if (event.key === "j") found = go(rows[Math.min(rows.length - 1, here + 1)]);
-  else if (event.key === "k") found = go(rows[Math.max(0, here < 0 ? rows.length - 1 : here - 1)]);
+  if (event.key === "j" || event.key === "k") found = go(beside(rows, here, event.key));
   else if (shows[event.key]) {
     const wanted = [...rows.slice(here + 1), ...rows.slice(0, here + 1)].filter((row) => row.matches(shows[event.key]));
     found = go(wanted[0]);
