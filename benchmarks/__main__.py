@@ -26,7 +26,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
     logging.getLogger("holdfast.run").setLevel(logging.WARNING)
     from django.contrib.auth.models import Group, User
 
-    from benchmarks import boundary, cost, deciding, durable, fan_out, gates, history, recovery
+    from benchmarks import boundary, console, cost, deciding, durable, fan_out, gates, history, recovery
 
     user, _ = User.objects.get_or_create(username="bench")
     user.groups.add(Group.objects.get_or_create(name="operator")[0])
@@ -38,6 +38,7 @@ def _measure(stack: Stack, wanted: list[str]) -> None:
         "cost": cost.measure,
         "recovery": recovery.measure,
         "fan_out": lambda: fan_out.measure(stack),
+        "console": lambda: console.measure(stack),
         "history": lambda: history.measure(stack),
         "durable": lambda: durable.measure(stack),
     }

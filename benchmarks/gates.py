@@ -84,6 +84,13 @@ def _figure(name: str, looked: tuple[list[float], int, int]) -> Figure:
     return Figure(f"{name}: p95", f"{quantile(times, 0.95) * 1e3:.0f} ms", detail)
 
 
+def copy_runs(run: Run, many: int) -> list[Any]:
+    """So many rows like this one; their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COPY_RUNS, [many, run.pk])
+        return [row[0] for row in cursor.fetchall()]
+
+
 def _copies(due: str) -> None:
     """As many runs that wait at a gate as one that really does."""
     user = User.objects.get(username="bench")
@@ -91,8 +98,7 @@ def _copies(due: str) -> None:
     while Run.objects.values_list("status", flat=True).get(pk=run.pk) != "waiting":
         time.sleep(0.05)
     gate = Gate.objects.get(run=run)
+    ids = copy_runs(run, MANY)
     with connection.cursor() as cursor:
-        cursor.execute(_COPY_RUNS, [MANY, run.pk])
-        ids: list[Any] = [row[0] for row in cursor.fetchall()]
         cursor.execute(_COPY_GATES.format(due=due), [ids, gate.pk])
         cursor.execute("ANALYZE")

@@ -264,13 +264,14 @@ def stack() -> Iterator[Stack]:
     running.stop()
 
 
-WHOLE = {"test_browser", "test_every_page", "test_inbox", "test_operators_day", "test_reach_browser", "test_sockets",
-         "test_whole"}  # fmt: skip
-LONGEST = (*sorted(WHOLE), "test_outages", "test_up", "test_crash_matrix", "test_life", "test_parts_life")
+# Files that need ``stack``: one worker has them all, so that it is started once.
+WHOLE = ("test_browser", "test_every_page", "test_inbox", "test_operators_day", "test_reach_browser", "test_sockets",
+         "test_whole")  # fmt: skip
+LONGEST = (*WHOLE, "test_crash_matrix", "test_outages", "test_up", "test_life", "test_parts_life")
 
 
 class Together(LoadScopeScheduling):
-    """Files of tests stay together, and one worker has all that need ``stack``, so that it is started once."""
+    """Files of tests stay together, and so do all of WHOLE."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0]).stem
