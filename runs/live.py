@@ -22,6 +22,8 @@ from runs.clock import Now
 from runs.models import Run
 
 POLL = 2.0  # seconds
+QUIET = 2.0  # seconds without a poke, after which Redis is asked whether it is there
+ANSWERS = 1.0  # seconds that it has to say so
 BATCH = 500  # entries read at once
 QUEUE = 1000  # messages a slow client may be behind before it is cut off; it then comes back with its last seq
 log = logging.getLogger(__name__)
@@ -81,10 +83,12 @@ class Hub:
             try:
                 async with client.pubsub() as channel:
                     await channel.subscribe(poke.CHANNEL)
-                    self.hears = True
-                    async for message in channel.listen():
-                        if message["type"] == "message":
-                            self._heard(json.loads(message["data"]))
+                    while True:
+                        await asyncio.wait_for(client.ping(), ANSWERS)  # one that hangs would only be quiet
+                        self.hears = True
+                        while (message := await channel.get_message(timeout=QUIET)) is not None:
+                            if message["type"] == "message":
+                                self._heard(json.loads(message["data"]))
             except (redis.RedisError, OSError, ValueError):
                 self.hears = False
                 await asyncio.sleep(1)

@@ -118,7 +118,8 @@ def _verified(entry: dict[str, Any], detail: dict[str, Any]) -> str:
 
 def _opened(entry: dict[str, Any], detail: dict[str, Any]) -> str:
     title = detail["title"]
-    return f"waits for {' or '.join(detail['asks'])}: {title if title.startswith('“') else f'“{title}”'}"
+    asked = (" and " if detail.get("of_each") else " or ").join(detail["asks"])
+    return f"waits for {asked}: {title if title.startswith('“') else f'“{title}”'}"
 
 
 def _decided(entry: dict[str, Any], detail: dict[str, Any]) -> str:

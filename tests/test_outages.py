@@ -1,5 +1,6 @@
 """Redis, PostgreSQL, single connections, the disk and single workers fail in the middle of runs: nothing is lost or doubled."""
 
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import httpx
 import psycopg
 import pytest
 import redis
+from websockets.sync.client import ClientConnection, connect
 
 from holdfast.embedded import Home
 from tests.stack import Stack, processes_of
@@ -171,6 +173,20 @@ def test_bells_that_are_flushed_away_are_rung_again(shaken):
         assert sum(look(shaken, run)["status"] == "queued" for run in runs) >= 4
         check_all_done_once(shaken, runs, rounds=2)
     assert set(ran(shaken, runs).values()) == {1}
+
+
+def says_slow(page: ClientConnection, slow: bool) -> bool:
+    """Whether the page's next heartbeat is that."""
+    return bool(json.loads(page.recv(timeout=10)).get("slow", not slow) is slow)
+
+
+def test_a_redis_that_hangs_is_said_on_the_page_and_so_is_its_return(shaken):
+    address = shaken.url.replace("http", "ws") + "/ws/runs/?format=html"
+    with connect(address, additional_headers={"Authorization": f"Bearer {shaken.token('alice')}"}, close_timeout=1) as page:
+        assert says_slow(page, False)
+        with frozen(process(shaken, "redis-server")):
+            until(lambda: says_slow(page, True), 20)
+        until(lambda: says_slow(page, False), 20)
 
 
 def test_a_redis_that_hangs_hangs_nobody(shaken):

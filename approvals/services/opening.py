@@ -104,6 +104,7 @@ def _open(row: Run | Branch, ordinal: int, question: Question, together: int, by
         "asks": [*users, *groups],
         "due_at": iso(gate.due_at),
         **({"quorum": gate.quorum} if gate.quorum > 1 else {}),
+        **({"of_each": True} if isinstance(policy["quorum"], dict) else {}),
     }
     gate.seq = moves.record(row, journal.Entry(Kind.GATE_OPENED, row.step, row.attempt, by, detail))
     gate.save(force_insert=True)

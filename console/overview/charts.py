@@ -60,17 +60,19 @@ def stacked(title: str, unit: str, series: Sequence[str], columns: Sequence[tupl
 
 
 def lines(title: str, unit: str, series: Sequence[str], columns: Sequence[tuple[str, str, Mapping[str, float]]]) -> Chart:
-    """A line a series; a part of the time without a value is left out of it."""
+    """A line a series; a part of the time without a value is left out of it, and one alone is a dash as wide as its column."""
     top = max((value for _, _, values in columns for value in values.values()), default=0) or 1
     width = 100 / max(1, len(columns))
     drawn = []
     for name in series:
         points = [
-            f"{(place + 0.5) * width:.2f},{100 - 100 * values[name] / top:.2f}"
+            ((place + 0.5) * width, 100 - 100 * values[name] / top)
             for place, (_, _, values) in enumerate(columns)
             if name in values
         ]
-        drawn.append((name, " ".join(points * 2 if len(points) == 1 else points)))  # one alone is drawn as a dot
+        if len(points) == 1:
+            points = [(points[0][0] + side * width * 0.4, points[0][1]) for side in (-1, 1)]
+        drawn.append((name, " ".join(f"{x:.2f},{y:.2f}" for x, y in points)))
     return Chart(title, unit, tuple(series), tuple(columns), top, lines=tuple(drawn))
 
 
