@@ -1,5 +1,6 @@
 """What the frame of every page shows."""
 
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -25,7 +26,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "roles": roles(user),
         "inbox_count": lambda: inbox.tab(user, "mine").count_words,
         "held_workflows": lambda: WorkflowHold.objects.open().order_by("workflow"),
-        "dead_channels": lambda: Channel.objects.dead() if may(user, "administer") else (),
+        "dead_channels": cache(lambda: list(Channel.objects.dead()) if may(user, "administer") else []),
         "demo": settings.HOLDFAST_DEMO,
         "look": SimpleLazyObject(lambda: Look.of(user)),
     }
