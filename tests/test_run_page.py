@@ -3,7 +3,7 @@
 import pytest
 from django.db.models import F
 
-from console.run_page import drawing, graph, situation, timeline
+from console.run_page import drawing, graph, header, situation, timeline
 from console.run_page.outside import outside
 from engine import outlook
 from engine.services import controls, forking, workflow_holds
@@ -181,3 +181,14 @@ def test_the_run_page_asks_a_fixed_number_of_questions(make_run, worker, page, d
     run = drive(worker, make_run("t-loop", until=150))
     with django_assert_max_num_queries(26):
         page(run)
+
+
+def test_the_header_says_what_a_run_is_about_in_the_schemas_order_without_secrets_or_what_was_not_given():
+    given = {"risk": 0.0, "account": "DE02", "bounces": True, "more": "x", "reason": "", "amount": 40, "order": "A-1"}
+    assert header.given(Run(workflow="refund", version="1", input=given)) == [
+        ("order", "A-1"),
+        ("amount", 40),
+        ("more", "x"),
+    ]
+    assert header.given(Run(workflow="nobody-knows-it", input={"b": 1, "a": "x"})) == [("b", 1), ("a", "x")]
+    assert header.given(Run(workflow="refund", version="1", input=None)) == []

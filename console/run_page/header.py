@@ -17,12 +17,21 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def given(run: Run) -> list[tuple[str, Any]]:
-    """The first few plain values that it was started with: what it is about. Secrets are left out."""
+    """The first few plain values that it was started with, in its schema's order: what it is about.
+
+    Secrets are left out, and what is as it would be without having been given.
+    """
     if not isinstance(run.input, dict):
         return []
-    secret = masking.secret_fields(registry.schema(run.workflow, run.version))
-    plain = [(name, value) for name, value in run.input.items() if isinstance(value, (str, int, float)) and name not in secret]
-    return [(name, value) for name, value in plain if value != "" and not isinstance(value, bool)][:GIVEN]
+    schema = registry.schema(run.workflow, run.version)
+    secret, fields = masking.secret_fields(schema), schema.model_fields if schema is not None else {}
+    names = [*(name for name in fields if name in run.input), *(name for name in run.input if name not in fields)]
+    plain = [(name, run.input[name]) for name in names if name not in secret and _tells(run.input[name])]
+    return [(name, value) for name, value in plain if name not in fields or fields[name].default != value][:GIVEN]
+
+
+def _tells(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
 
 
 def last_note(run: Run) -> Event | None:
