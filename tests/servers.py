@@ -18,7 +18,7 @@ _folder: Path | None = None
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests() -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     global _folder
     _folder = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
     _folder.chmod(0o711)
@@ -28,6 +28,8 @@ def pytest_load_initial_conftests() -> None:
     os.environ.setdefault("HOLDFAST_SMTP_URL", "smtp://127.0.0.1:9")  # Django's tests keep mail in memory
     home = Home(_folder)
     home.make()
+    if early_config.known_args_namespace.numprocesses:  # xdist's workers have theirs, and it runs no test itself
+        return
     if not os.environ.get("DATABASE_URL"):
         # nothing here outlives the power supply: what is lost with the disk's cache is no test's subject
         start(home, [*prepare_postgres(home), "-c", "fsync=off"], signal.SIGINT)

@@ -1,4 +1,4 @@
-// While no socket can be had, the page asks for itself every 5 s, as long as nobody is typing in it.
+// While no socket can be had, the page asks for itself, at once and every 5 s, as long as nobody is typing in it.
 const PARTS = ["run-header", "rows", "rows-open", "journal", "runs", "overview", "workers", "graph"];
 let timer = null;
 
@@ -21,5 +21,9 @@ async function look() {
   document.dispatchEvent(new CustomEvent("htmx:after:swap", { detail: {} }));
 }
 
-document.addEventListener("holdfast:paused", () => { timer ??= setInterval(look, 5_000); });
+document.addEventListener("holdfast:paused", () => {
+  if (timer) return;
+  timer = setInterval(look, 5_000);
+  look();
+});
 document.addEventListener("holdfast:resumed", () => { clearInterval(timer); timer = null; });
