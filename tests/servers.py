@@ -28,8 +28,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     os.environ.setdefault("HOLDFAST_SMTP_URL", "smtp://127.0.0.1:9")  # Django's tests keep mail in memory
     home = Home(_folder)
     home.make()
-    if early_config.known_args_namespace.numprocesses:  # xdist's workers have theirs, and it runs no test itself
-        return
+    if early_config.known_args_namespace.numprocesses and "PYTEST_XDIST_WORKER" not in os.environ:
+        return  # xdist's workers have theirs, and it runs no test itself
     if not os.environ.get("DATABASE_URL"):
         # nothing here outlives the power supply: what is lost with the disk's cache is no test's subject
         start(home, [*prepare_postgres(home), "-c", "fsync=off"], signal.SIGINT)
