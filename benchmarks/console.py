@@ -2,13 +2,12 @@
 
 import gzip
 import time
-from pathlib import Path
 
 import httpx
 from django.contrib.auth.models import User
 from django.db import connection
 
-from benchmarks.figures import Figure, quantile
+from benchmarks.figures import Figure, memory, quantile
 from benchmarks.gates import copy_runs
 from engine.services import starting
 from runs.models import Run
@@ -31,7 +30,8 @@ def measure(stack: Stack) -> list[Figure]:
         ratio = quantile(times, 0.5) / quantile(bare, 0.5)
         detail = f"p95 {quantile(times, 0.95) * 1e3:.0f} ms; {ratio:.0f} × the line; {size:.0f} KB compressed"
         figures.append(Figure(f"{name}: first byte p50", f"{quantile(times, 0.5) * 1e3:.1f} ms", detail))
-    return [*figures, Figure("web process", f"{_memory(stack):.0f} MiB", f"after that, with {MANY:,} runs")]
+    web = next(pid for pid, command in processes_of(stack.folder).items() if "uvicorn" in command)
+    return [*figures, Figure("web process", f"{memory(web, 'VmRSS'):.0f} MiB", f"after that, with {MANY:,} runs")]
 
 
 def _many_runs() -> Run:
@@ -58,10 +58,3 @@ def _first_bytes(client: httpx.Client, path: str) -> list[float]:
             assert answer.status_code == 200
             answer.read()
     return times[3:]
-
-
-def _memory(stack: Stack) -> float:
-    """MiB that the web process holds."""
-    pid = next(pid for pid, command in processes_of(stack.folder).items() if "uvicorn" in command)
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024

@@ -1,13 +1,12 @@
 """Fan-out and fan-in: trivial branches a second and the join's latency, against Celery's group and chord; and the memory."""
 
 import time
-from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import User
 
 from benchmarks import chord
-from benchmarks.figures import Figure, median
+from benchmarks.figures import Figure, median, memory
 from engine.services import starting
 from runs.models import Branch, Run
 from tests.stack import Stack, processes_of
@@ -53,7 +52,7 @@ def _holdfast(user: User, size: int) -> tuple[float, float]:
 def _memory(stack: Stack, user: User) -> list[Figure]:
     """The most that each process has had in memory, while somebody watches 10,000 branches and pages through them."""
     pids = {pid: name for pid, command in processes_of(stack.folder).items() if (name := _role(command))}
-    before = {pid: _peak(pid) for pid in pids}
+    before = {pid: memory(pid) for pid in pids}
     api = stack.api("alice")
     began = time.monotonic()
     run = starting.start(workflow="bench-fan", input={"size": MANY}, by=user)[0]
@@ -64,7 +63,7 @@ def _memory(stack: Stack, user: User) -> list[Figure]:
     took = time.monotonic() - began
     figures = [Figure(f"{MANY} branches", f"{took:.1f} s", f"{MANY / took:.0f}/s, while its page is read")]
     for role in ("web", "worker"):
-        most = max((_peak(pid), before[pid]) for pid, name in pids.items() if name == role)
+        most = max((memory(pid), before[pid]) for pid, name in pids.items() if name == role)
         figures.append(Figure(f"memory, {role} process", f"{most[0]:.0f} MB", f"{most[1]:.0f} MB before"))
     return figures
 
@@ -73,11 +72,3 @@ def _role(command: str) -> str:
     if "celery" in command:
         return "worker"
     return "web" if "daphne" in command or "uvicorn" in command or "asgi" in command else ""
-
-
-def _peak(pid: int) -> float:
-    """MB of the largest resident set so far."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,11 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def spread(values: Sequence[float], factor: float = 1.0) -> str:
     return f"{min(values) * factor:.2f}–{max(values) * factor:.2f}"
+
+
+def memory(pid: int, which: str = "VmHWM") -> float:
+    """MiB that a process has in memory: the most so far, or with ``VmRSS`` now. 0.0 where it is not known."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{which}:"):
+            return int(line.split()[1]) / 1024
+    return 0.0

@@ -12,7 +12,7 @@ from engine.lease import HELD_KEYS
 from runs import hot
 from runs.access import may
 from runs.models import Branch, Run
-from runs.moves import BranchStatus, Status
+from runs.moves import AT_WORK, BranchStatus
 
 _LEASES = f"""
 SELECT held.key, activity.application_name, coalesce(host(activity.client_addr), ''), activity.backend_start
@@ -40,7 +40,7 @@ def workers() -> list[Worker]:
     keys = [key for key, *_ in leases]
     at_work: dict[int | None, tuple[Run, str, int | None, datetime | None]] = {
         run.worker: (run, run.step, None, run.step_started_at)
-        for run in Run.objects.filter(worker__in=keys, status__in=(Status.RUNNING, Status.ROLLING_BACK)).defer("input", "saved")
+        for run in Run.objects.filter(worker__in=keys, status__in=AT_WORK).defer("input", "saved")
     }
     for branch in Branch.objects.filter(worker__in=keys, status=BranchStatus.RUNNING).select_related("run"):
         at_work[branch.worker] = (branch.run, branch.step, branch.index, branch.step_started_at)

@@ -33,13 +33,14 @@ class BranchStatus(models.TextChoices):
 
 FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.REJECTED, Status.CANCELLED, Status.ROLLED_BACK})
 UNFINISHED = frozenset(Status) - FINAL
+AT_WORK = frozenset({Status.RUNNING, Status.ROLLING_BACK})  # a worker may have it
 
 # A run in fan-out is running, or waiting where only people can move its branches, and in nobody's hands. One that rolls back
 # keeps its status while a worker has it; held, or waiting at an undo gate, it knows by ``rolls_back_from`` where to return.
 MOVES: dict[str, tuple[frozenset[Status], Status]] = {
     "claim": (frozenset({Status.QUEUED}), Status.RUNNING),
     "advance": (frozenset({Status.RUNNING}), Status.RUNNING),
-    "wait": (frozenset({Status.RUNNING, Status.ROLLING_BACK}), Status.WAITING),
+    "wait": (AT_WORK, Status.WAITING),
     "resume": (frozenset({Status.WAITING}), Status.QUEUED),
     "wait_again": (frozenset({Status.QUEUED}), Status.WAITING),
     "put_back": (frozenset({Status.RUNNING}), Status.QUEUED),

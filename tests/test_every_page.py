@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.pages import browser
+from tests.pages import browser, sign_in_as
 from tests.test_browser import sign_in
 from tests.test_operators_day import failed
 
@@ -73,8 +73,6 @@ def test_every_page_serves_everybody_and_complains_of_nothing(sign_in, browser, 
 
 
 def test_a_refusal_serves_everybody_too(browser, stack):
-    from tests.pages import sign_in_as
-
     context = browser.new_context(base_url=stack.url, viewport=PHONE)
     carol = sign_in_as(context.new_page(), stack, "carol")
     for path in REFUSED:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.pages import browser
+from tests.pages import browser, sign_in_as
 from tests.test_browser import sign_in
 
 assert browser and sign_in  # fixtures
@@ -178,8 +178,6 @@ def test_new_runs_are_announced_and_move_nothing(sign_in, stack, failed):
 
 def test_without_a_network_the_page_says_as_of_when_and_comes_back_whole(browser, stack):
     """A minute is long for a suite: the page counts as cut off as soon as its socket is, however long that lasts."""
-    from tests.pages import sign_in_as
-
     context = browser.new_context(base_url=stack.url)
     alice = sign_in_as(context.new_page(), stack, "alice")
     run = started(stack, "research", question="What is a checkpoint?", pace=0.3)
@@ -200,8 +198,6 @@ def test_without_a_network_the_page_says_as_of_when_and_comes_back_whole(browser
 
 
 def test_where_no_socket_can_be_had_the_page_asks_by_itself(browser, stack):
-    from tests.pages import sign_in_as
-
     context = browser.new_context(base_url=stack.url)
     page = context.new_page()
     page.route_web_socket(re.compile("/ws/"), lambda socket: socket.close())
@@ -214,8 +210,6 @@ def test_where_no_socket_can_be_had_the_page_asks_by_itself(browser, stack):
 
 
 def test_a_runs_page_is_light(browser, stack, failed):
-    from tests.pages import sign_in_as
-
     context = browser.new_context(base_url=stack.url)
     page = sign_in_as(context.new_page(), stack, "alice")
     weights = {}

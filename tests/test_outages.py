@@ -270,24 +270,33 @@ def is_gone(pid: int) -> bool:
 
 # -- single connections
 
-CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s ORDER BY random() LIMIT 1"
+CUT = """SELECT application_name, pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s
+ORDER BY random() LIMIT 1"""
+WEARY = "SELECT FROM runs_run WHERE losses > 1 AND finished_at IS NULL"  # with a third loss in a visit it has failed
 
 
 def test_connections_are_cut_at_random_moments(shaken):
     dice = random.Random(7)
-    kinds = ["holdfast sweeper", "holdfast web"] * 3
+    kinds = ["holdfast worker-%", "holdfast lease %", "holdfast sweeper", "holdfast web"] * 2
     dice.shuffle(kinds)
-    # a worker's first, so that whoever ends for it has done so when this test has, and two: with three losses in one visit
-    # a run has failed, as it should
-    kinds = ["holdfast lease %", "holdfast worker-%", *kinds]
+    names: list[str] = []
+
+    def cut(kind):
+        found = connection.execute(CUT, [kind]).fetchone()
+        names.extend(found[:1] if found else [])
+        return found
+
     with only_dies(shaken):
         runs = start(shaken, 8)
         begun(shaken, runs)
         with shaken.database() as connection:
             for kind in kinds:
-                until(lambda kind=kind: connection.execute(CUT, [kind]).fetchone(), 10)
+                until(lambda: connection.execute(WEARY).fetchone() is None, 10)
+                until(lambda kind=kind: cut(kind), 10)
                 time.sleep(dice.uniform(0.1, 0.5))
         check_all_done_once(shaken, runs)
+    without_lease = [int(name.split()[-1]) for name in names if name.startswith("holdfast lease")]
+    until(lambda: not set(without_lease) & set(processes_of(shaken.folder)), 10)  # such a process ends
 
 
 # -- a database that refuses

@@ -13,6 +13,8 @@ import pytest
 from holdfast import embedded
 from tests.stack import Stack, processes_of
 
+GRACES = 1.2 + 1.6 + 0.6 + 0.5 + 1.5  # s that web, workers, sweeper, Redis and PostgreSQL have before they are killed (up.py)
+
 
 def ended(folder: Path, seconds: float = 3.0) -> dict[int, str]:
     """What is still running for this folder, given a moment for the kernel to reap."""
@@ -27,8 +29,8 @@ def test_it_stops_cleanly_starts_again_and_keeps_what_was(tmp_path_factory):
     alice = first.api("alice")
     run = alice.post("/api/runs", json={"workflow": "refund", "input": {"order": "U-1", "amount": 400}}).json()["id"]
     assert first.finish(run, alice)["status"] == "waiting"
-    first.stop(signal.SIGINT)
-    assert "stopped in" in first.output()
+    took = first.stop(signal.SIGINT)
+    assert took < GRACES + 2  # which is what it takes to see that each group has ended
     assert ended(first.folder) == {}
 
     again = Stack(first.folder, HOLDFAST_WORKERS="1", HOLDFAST_SLOTS="2").start()

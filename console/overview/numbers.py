@@ -50,7 +50,7 @@ def numbers() -> Numbers:
         )
         for _, low, high, _ in AGES
     }
-    open_gates = Gate.objects.open().aggregate(**{"total": Count("pk"), **ages})
+    open_gates = Gate.objects.open().aggregate(total=Count("pk"), unknown=Count("pk", filter=Q(kind=GateKind.OUTCOME)), **ages)
     stuck = Run.objects.stuck()
     count = stuck.count()
     of_today = Run.objects.filter(created_at__gte=today).aggregate(started=Count("pk"), cost=Sum("cost_usd"))
@@ -63,8 +63,8 @@ def numbers() -> Numbers:
         failed_today=Run.objects.filter(status=Status.FAILED, finished_at__gte=today).count(),
         started_today=of_today["started"],
         cost_today=of_today["cost"] or Decimal(0),
-        next_gate=Gate.objects.open().filter(due_at__isnull=False).select_related("run").by_time_left().first(),
-        unknown=Gate.objects.open().filter(kind=GateKind.OUTCOME).count(),
+        next_gate=Gate.objects.open().filter(due_at__isnull=False).by_time_left().first(),
+        unknown=open_gates["unknown"],
     )
 
 

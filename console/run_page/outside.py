@@ -78,9 +78,8 @@ def _inherited(run: Run, step: Step) -> bool:
 
 def _unknown(run: Run, step: Step) -> int:
     if step.is_branch:
-        return (
-            Branch.objects.filter(run=run, doubt_at__isnull=False, step__in=step.names).count() if run.parts is not None else 0
-        )
+        doubtful = Branch.objects.filter(run=run, doubt_at__isnull=False, step__in=step.names)
+        return doubtful.count() if run.parts is not None else 0
     pending = (run.pause or {}).get("doubt") or {}
     return int((run.doubt_at is not None and run.step in step.names) or pending.get("step") in step.names)
 

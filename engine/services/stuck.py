@@ -10,7 +10,7 @@ from django.db.models import F
 from runs import hot
 from runs.clock import Now, database_now
 from runs.models import Branch, Kind, Run
-from runs.moves import BranchStatus, Status
+from runs.moves import AT_WORK, BranchStatus
 from runs.services import journal, moves
 from workflows import registry
 from workflows.durations import words
@@ -55,7 +55,7 @@ def limit_of(workflow: str, version: str, step: str) -> Limit:
 def candidates(limit: int) -> list[uuid.UUID]:
     """Runs with a step, of their own or of a branch, that is in flight for so long that it may be stuck."""
     old = {"step_started_at__lte": database_now() - timedelta(seconds=AT_LEAST), "worker__isnull": False}
-    runs = Run.objects.filter(**old, status__in=(Status.RUNNING, Status.ROLLING_BACK)).order_by("step_started_at")
+    runs = Run.objects.filter(**old, status__in=AT_WORK).order_by("step_started_at")
     branches = Branch.objects.filter(**old, status=BranchStatus.RUNNING).order_by("step_started_at")
     found = [*runs.values_list("pk", flat=True)[:limit], *branches.values_list("run_id", flat=True)[:limit]]
     return list(dict.fromkeys(found))
